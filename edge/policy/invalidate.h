@@ -1,0 +1,14 @@
+/* What an unsafe method's success invalidates (RFC 9111 4.4): the target URI, and Location and Content-Location of the same origin. */
+#ifndef BRINK_POLICY_INVALIDATE_H
+#define BRINK_POLICY_INVALIDATE_H
+
+#include "edge/http/method.h"
+#include "edge/policy/key.h"
+
+enum { INVALIDATE_MAX = 3 };
+
+/* Number of URIs (uri form, in the arena); 0 for safe methods and error answers. */
+int invalidate_targets(method_t method, int status, const cache_key_t *target, const fields_t *response, const key_rules_t *rules,
+                       arena_t *a, span_t uris[INVALIDATE_MAX], digest_t digests[INVALIDATE_MAX]);
+
+#endif

@@ -1,0 +1,72 @@
+/* May this stored response answer this request now? RFC 9111 4, 5.2.1; RFC 5861; RFC 8246. Pure. The verdict carries its reason. */
+#ifndef BRINK_POLICY_REUSE_H
+#define BRINK_POLICY_REUSE_H
+
+#include "edge/policy/stored.h"
+
+/* What the purge ledger says of a stored response; the order is the severity. */
+typedef enum mark {
+    MARK_NONE,
+    MARK_SOFT,   /* stale from now on */
+    MARK_STRICT, /* not used without a validation that reached the origin */
+    MARK_HARD    /* never used again */
+} mark_t;
+
+/* Directives of a request, parsed once. */
+typedef struct request_cc {
+    bool no_cache, no_store, only_if_cached;
+    bool max_stale_any;
+    msec_t max_age, min_fresh, max_stale; /* -1 when absent */
+    bool has_authorization;
+    bool has_range;
+} request_cc_t;
+
+void request_cc_parse(request_cc_t *out, const fields_t *request); /* Cache-Control, and Pragma where that is absent (RFC 9111 5.4) */
+
+typedef enum reuse {
+    REUSE_HIT,              /* fresh: send it */
+    REUSE_STALE,            /* stale but allowed, nothing to refresh (max-stale) */
+    REUSE_STALE_REVALIDATE, /* stale-while-revalidate: send it, refresh in the background */
+    REUSE_VALIDATE,         /* ask the origin first, with validators if there are any */
+    REUSE_UNUSABLE,         /* as if it weren't there; no validators either */
+    REUSE_GATEWAY_TIMEOUT   /* only-if-cached and nothing to send: 504 */
+} reuse_t;
+
+/* Why, for Cache-Status and explain. */
+#define REUSE_REASONS(X)                                                                                               \
+    X(REUSE_BECAUSE_FRESH, "fresh", "RFC 9111 4.2")                                                                    \
+    X(REUSE_BECAUSE_IMMUTABLE, "immutable", "RFC 8246 2")                                                              \
+    X(REUSE_BECAUSE_STALE, "stale", "RFC 9111 4.2.4")                                                                  \
+    X(REUSE_BECAUSE_SWR, "stale-while-revalidate", "RFC 5861 3")                                                       \
+    X(REUSE_BECAUSE_MAX_STALE, "max-stale", "RFC 9111 5.2.1.2")                                                        \
+    X(REUSE_BECAUSE_NO_CACHE, "no-cache", "RFC 9111 5.2.2.4")                                                          \
+    X(REUSE_BECAUSE_REQUEST_NO_CACHE, "request-no-cache", "RFC 9111 5.2.1.4")                                          \
+    X(REUSE_BECAUSE_REQUEST_MAX_AGE, "request-max-age", "RFC 9111 5.2.1.1")                                            \
+    X(REUSE_BECAUSE_MIN_FRESH, "min-fresh", "RFC 9111 5.2.1.3")                                                        \
+    X(REUSE_BECAUSE_AUTHORIZATION, "authorization", "RFC 9111 3.5")                                                    \
+    X(REUSE_BECAUSE_SOFT_PURGE, "soft-purge", "purge")                                                                 \
+    X(REUSE_BECAUSE_STRICT, "gap", "purge")                                                                            \
+    X(REUSE_BECAUSE_HARD_PURGE, "purged", "purge")                                                                     \
+    X(REUSE_BECAUSE_VARY, "vary", "RFC 9111 4.1")                                                                      \
+    X(REUSE_BECAUSE_HIT_FOR_MISS, "hit-for-miss", "collapse")                                                          \
+    X(REUSE_BECAUSE_ONLY_IF_CACHED, "only-if-cached", "RFC 9111 5.2.1.7")                                              \
+    X(REUSE_BECAUSE_STALE_IF_ERROR, "stale-if-error", "RFC 5861 4")
+
+typedef enum reuse_reason {
+#define X(id, word, section) id,
+    REUSE_REASONS(X)
+#undef X
+} reuse_reason_t;
+
+typedef struct reuse_verdict {
+    reuse_t use;
+    reuse_reason_t reason;
+} reuse_verdict_t;
+
+reuse_verdict_t reuse_decide(const stored_t *s, mark_t mark, const request_cc_t *rq, msec_t now_wall);
+/* The forwarded attempt failed (connect error, timeout) or gave 500, 502, 503 or 504: may the stored response be sent instead? */
+bool reuse_stale_if_error(const stored_t *s, mark_t mark, const request_cc_t *rq, msec_t now_wall);
+const char *reuse_word(reuse_reason_t r);
+const char *reuse_section(reuse_reason_t r);
+
+#endif

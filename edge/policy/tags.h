@@ -1,0 +1,16 @@
+/* Tags of a response: Surrogate-Key (space separated), Cache-Tag (comma separated), Cache-Groups (RFC 9875, a list of strings;
+ * scoped to the origin, so it is kept apart from tags). Pure. */
+#ifndef BRINK_POLICY_TAGS_H
+#define BRINK_POLICY_TAGS_H
+
+#include "edge/base/hash.h"
+#include "edge/http/fields.h"
+
+enum { TAGS_MAX = 1000, TAG_MAX_BYTES = 1024 };
+
+/* Digests of the distinct tags into an array from the arena (a group's name counts as a tag: a purge by tag matches it).
+ * ERR_TOO_BIG: more or longer ones than allowed; the response must then not be stored. */
+err_t tags_collect(const fields_t *response, arena_t *a, digest_t **out, size_t *n);
+digest_t tags_digest(span_t tag); /* byte by byte */
+
+#endif
