@@ -39,7 +39,9 @@ void *arena_alloc(arena_t *a, size_t n)
     n = (n + align - 1) & ~(align - 1);
     struct arena_block *b = a->head;
     if (b == NULL || b->size - b->at < n) {
-        size_t size = b != NULL && b->size * 2 <= ARENA_BLOCK_MAX ? b->size * 2 : b != NULL ? ARENA_BLOCK_MAX : ARENA_FIRST;
+        size_t size = b != NULL && b->size * 2 <= ARENA_BLOCK_MAX ? b->size * 2
+                      : b != NULL                                 ? ARENA_BLOCK_MAX
+                                                                  : ARENA_FIRST;
         if (size < n)
             size = n;
         b = mem_alloc(sizeof *b + size);

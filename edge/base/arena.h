@@ -1,5 +1,5 @@
-/* Bump allocator for what lives as long as one request or one fetch. One owner, one thread at a time; everything goes at
- * once with arena_release. */
+/* Bump allocator for what lives as long as one request or one fetch. One owner, one thread at a time; everything goes
+ * at once with arena_release. */
 #ifndef BRINK_BASE_ARENA_H
 #define BRINK_BASE_ARENA_H
 
@@ -15,7 +15,7 @@ typedef struct arena {
 } arena_t;
 
 void arena_init(arena_t *a, size_t ceiling);
-void arena_release(arena_t *a); /* leaves it empty and usable */
+void arena_release(arena_t *a);          /* leaves it empty and usable */
 void *arena_alloc(arena_t *a, size_t n); /* aligned for any type, uninitialised; NULL over the ceiling */
 void *arena_zalloc(arena_t *a, size_t n);
 span_t arena_copy(arena_t *a, span_t s); /* with a NUL behind it; .p == NULL over the ceiling */

@@ -4,7 +4,7 @@
 
 #include "edge/base/time.h"
 
-now_t clock_now(void);         /* any thread */
-int64_t clock_nanos(void);     /* CLOCK_MONOTONIC, for histograms; any thread */
+now_t clock_now(void);     /* any thread */
+int64_t clock_nanos(void); /* CLOCK_MONOTONIC, for histograms; any thread */
 
 #endif

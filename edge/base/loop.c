@@ -1,6 +1,6 @@
 /* Inbox and timers of an event loop. The inbox is a list under a mutex that is held for a few instructions and never
- * across a callback; the eventfd is written only when the list was empty. Timers are a binary heap that knows each timer's
- * place, so that stopping is O(log n) and a turn without due timers costs one comparison. */
+ * across a callback; the eventfd is written only when the list was empty. Timers are a binary heap that knows each
+ * timer's place, so that stopping is O(log n) and a turn without due timers costs one comparison. */
 #include "edge/base/loop.h"
 
 #include <errno.h>

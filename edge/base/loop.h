@@ -14,19 +14,20 @@
 
 typedef struct loop_message {
     list_t link;
-    void (*run)(struct loop_message *); /* called once a post, on the loop's thread; may free or post again the message */
+    void (*run)(
+        struct loop_message *); /* called once a post, on the loop's thread; may free or post again the message */
 } loop_message_t;
 
 typedef struct loop_timer {
-    size_t at; /* place in the heap + 1; 0 = not set */
+    size_t at;  /* place in the heap + 1; 0 = not set */
     msec_t due; /* boot time */
     void (*run)(struct loop_timer *);
 } loop_timer_t;
 
 typedef struct loop {
-    int index;      /* 0 … number of loops - 1 */
-    now_t now;      /* read once a turn */
-    int wake_fd;    /* eventfd, readable when messages wait; -1 in simulations */
+    int index;             /* 0 … number of loops - 1 */
+    now_t now;             /* read once a turn */
+    int wake_fd;           /* eventfd, readable when messages wait; -1 in simulations */
     pthread_mutex_t mutex; /* guards `inbox` only */
     list_t inbox;
     loop_timer_t **heap;

@@ -1,4 +1,5 @@
-/* A borrowed run of bytes: never owns, never NUL-terminated by contract. Whoever returns a span says how long it lives. */
+/* A borrowed run of bytes: never owns, never NUL-terminated by contract. Whoever returns a span says how long it lives.
+ */
 #ifndef BRINK_BASE_SPAN_H
 #define BRINK_BASE_SPAN_H
 

@@ -1,0 +1,22 @@
+/* What a stored response carries for the purge ledger (purge/ledger.h reads and writes it; everyone else only copies
+ * it). */
+#ifndef BRINK_BASE_STAMP_H
+#define BRINK_BASE_STAMP_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+typedef struct stamp {
+    uint64_t began;              /* ledger position when the fetch began; never changes */
+    _Atomic uint64_t checked_to; /* no entry in (began, checked_to] is missing from `mark` */
+    _Atomic uint32_t mark;       /* mark_t of edge/policy/reuse.h, written before checked_to */
+} stamp_t;
+
+static inline void stamp_init(stamp_t *s, uint64_t began)
+{
+    s->began = began;
+    atomic_init(&s->checked_to, began);
+    atomic_init(&s->mark, 0);
+}
+
+#endif

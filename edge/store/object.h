@@ -1,0 +1,73 @@
+/* A stored response: its key, what policy derived from its head, its fields, its body. Immutable once it is published,
+ * but for the atomics; shared between threads by counted references (object_ref/object_unref from any thread).
+ *
+ * The body may still be growing while readers have the object (a fill in flight); the store only takes complete ones.
+ */
+#ifndef BRINK_STORE_OBJECT_H
+#define BRINK_STORE_OBJECT_H
+
+#include "edge/base/hash.h"
+#include "edge/base/list.h"
+#include "edge/base/stamp.h"
+#include "edge/http/fields.h"
+#include "edge/policy/key.h"
+#include "edge/policy/stored.h"
+#include "edge/store/body.h"
+
+enum object_flag {
+    OBJECT_ON_DISK = 1u << 0,   /* the warm tier has it, or has it in its queue */
+    OBJECT_FROM_DISK = 1u << 1, /* came back from there (Cache-Status detail=disk on its first use) */
+    OBJECT_DEAD = 1u << 2,      /* replaced or removed: never to be stored again */
+    OBJECT_VIA_SHIELD = 1u << 3 /* the upstream that gave it was a shield */
+};
+
+typedef struct object {
+    atomic_int refs;
+    _Atomic uint32_t flags; /* object_flag */
+    _Atomic uint32_t hits;  /* saturating is not needed: only small values are compared */
+    digest_t digest;        /* of the cache key */
+    digest_t uri_digest;    /* what purges by URL match */
+    uint64_t variant;       /* vary_digest of `selecting` */
+    stored_t meta;
+    stamp_t stamp;
+    fieldblock_t *fields; /* end-to-end fields as received, without Age; owned */
+    body_t *body;         /* a reference; never NULL */
+    digest_t *tags;       /* owned, may be NULL */
+    uint32_t tags_n;
+    uint32_t key_len, uri_at, uri_len, selecting_len;
+    char *text;     /* owned: the whole key, then the selecting fields' packed form */
+    size_t charged; /* bytes the memory budget counts for it: set by the store */
+    /* ---- the store's own, under its locks ---- */
+    struct object *chain; /* next in the hash bucket */
+    list_t evict_link;
+    _Atomic uint8_t evict_bits;
+    uint8_t evict_queue;
+    bool stored;
+} object_t;
+
+/* Takes ownership of `fields` and of one reference to `body`; copies tags, key and selecting. */
+object_t *object_new(const cache_key_t *key, span_t selecting, const stored_t *meta, uint64_t began,
+                     fieldblock_t *fields, body_t *body, const digest_t *tags, size_t tags_n);
+/* The same from the bytes that a disk record keeps (uri_at/uri_len locate the uri within key_text). */
+object_t *object_restore(digest_t digest, digest_t uri_digest, uint64_t variant, span_t key_text, uint32_t uri_at,
+                         uint32_t uri_len, span_t selecting, const stored_t *meta, uint64_t began, fieldblock_t *fields,
+                         body_t *body, const digest_t *tags, size_t tags_n);
+object_t *object_ref(object_t *o);
+void object_unref(object_t *o); /* NULL is fine */
+
+static inline span_t object_key(const object_t *o)
+{
+    return span_of(o->text, o->key_len);
+}
+static inline span_t object_uri(const object_t *o)
+{
+    return span_of(o->text + o->uri_at, o->uri_len);
+}
+static inline span_t object_selecting(const object_t *o)
+{
+    return span_of(o->text + o->key_len, o->selecting_len);
+}
+/* Everything it takes in memory: itself, key, fields, tags, body. */
+size_t object_bytes(const object_t *o);
+
+#endif
