@@ -34,6 +34,8 @@ void body_unref(body_t *b)
 {
     if (b == NULL || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
         return;
+    if (b->account != NULL)
+        account_release(b->account, body_bytes(b));
     while (b->first != NULL) {
         struct body_chunk *c = b->first;
         b->first = c->next;
@@ -143,4 +145,9 @@ size_t body_trim(body_t *b, uint64_t consumed)
     }
     b->allocated -= freed;
     return freed;
+}
+
+size_t body_bytes(const body_t *b)
+{
+    return sizeof *b + 32 + b->allocated; /* 32: the allocator's share of the head and the usual one chunk */
 }

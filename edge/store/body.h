@@ -15,6 +15,7 @@
 
 #include "edge/base/err.h"
 #include "edge/base/span.h"
+#include "edge/store/account.h"
 
 typedef enum body_state { BODY_GROWING, BODY_COMPLETE, BODY_FAILED } body_state_t;
 
@@ -26,7 +27,8 @@ typedef struct body {
     int64_t declared;         /* whole length if known, else -1 */
     struct body_chunk *first; /* writer's (and body_trim's) */
     struct body_chunk *last;
-    size_t allocated; /* bytes of chunks, with their heads: what the budget counts */
+    size_t allocated;   /* bytes of chunks, with their heads: what the budget counts */
+    account_t *account; /* where body_bytes are counted until it is freed; NULL before an object of it is stored */
 } body_t;
 
 /* A reader's place. Zero-initialised = at the beginning. */
@@ -63,5 +65,7 @@ void body_seek(const body_t *b, body_cursor_t *c, uint64_t to);
 /* Writer: frees whole chunks that end before `consumed` (strictly, so that a cursor that stands there stays valid).
  * Returns the bytes. */
 size_t body_trim(body_t *b, uint64_t consumed);
+/* All that a complete body takes in memory. */
+size_t body_bytes(const body_t *b);
 
 #endif

@@ -35,7 +35,6 @@ object_t *object_restore(digest_t digest, digest_t uri_digest, uint64_t variant,
     o->selecting_len = (uint32_t)selecting.n;
     o->uri_at = uri_at;
     o->uri_len = uri_len;
-    list_init(&o->evict_link);
     return o;
 }
 
@@ -60,6 +59,8 @@ void object_unref(object_t *o)
     if (o == NULL || atomic_fetch_sub_explicit(&o->refs, 1, memory_order_acq_rel) != 1)
         return;
     CHECK(!o->stored);
+    if (o->account != NULL)
+        account_release(o->account, object_own_bytes(o));
     body_unref(o->body);
     free(o->fields);
     free(o->tags);
@@ -67,8 +68,15 @@ void object_unref(object_t *o)
     free(o);
 }
 
+enum { OBJECT_MALLOC = 16 }; /* glibc's head and rounding of one allocation, on average */
+
+size_t object_own_bytes(const object_t *o)
+{
+    return sizeof *o + sizeof(fieldblock_t) + o->fields->size + o->tags_n * sizeof(digest_t) + o->key_len +
+           o->selecting_len + (o->tags_n > 0 ? 4 : 3) * OBJECT_MALLOC;
+}
+
 size_t object_bytes(const object_t *o)
 {
-    return sizeof *o + sizeof(body_t) + o->body->allocated + sizeof(fieldblock_t) + o->fields->size +
-           o->tags_n * sizeof(digest_t) + o->key_len + o->selecting_len;
+    return object_own_bytes(o) + body_bytes(o->body);
 }

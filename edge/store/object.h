@@ -7,12 +7,12 @@
 #define BRINK_STORE_OBJECT_H
 
 #include "edge/base/hash.h"
-#include "edge/base/list.h"
 #include "edge/base/stamp.h"
 #include "edge/http/fields.h"
 #include "edge/policy/key.h"
 #include "edge/policy/stored.h"
 #include "edge/store/body.h"
+#include "edge/store/evict.h"
 
 enum object_flag {
     OBJECT_ON_DISK = 1u << 0,   /* the warm tier has it, or has it in its queue */
@@ -35,13 +35,13 @@ typedef struct object {
     digest_t *tags;       /* owned, may be NULL */
     uint32_t tags_n;
     uint32_t key_len, uri_at, uri_len, selecting_len;
-    char *text;     /* owned: the whole key, then the selecting fields' packed form */
-    size_t charged; /* bytes the memory budget counts for it: set by the store */
+    char *text; /* owned: the whole key, then the selecting fields' packed form */
+    _Atomic uint64_t
+        disk_id;        /* the warm tier's number for it (0 = none): finds its hit bit without a look at the disk */
+    account_t *account; /* where its bytes are counted until it is freed; NULL before it is stored */
     /* ---- the store's own, under its locks ---- */
     struct object *chain; /* next in the hash bucket */
-    list_t evict_link;
-    _Atomic uint8_t evict_bits;
-    uint8_t evict_queue;
+    evict_item_t evict;
     bool stored;
 } object_t;
 
@@ -67,7 +67,9 @@ static inline span_t object_selecting(const object_t *o)
 {
     return span_of(o->text + o->key_len, o->selecting_len);
 }
-/* Everything it takes in memory: itself, key, fields, tags, body. */
+/* Everything it takes in memory: itself, key, fields, tags, body, with the allocator's share. */
 size_t object_bytes(const object_t *o);
+/* The same without the body, which several objects may share. */
+size_t object_own_bytes(const object_t *o);
 
 #endif
