@@ -154,7 +154,39 @@ typedef struct conf_purge {
 } conf_purge_t;
 
 typedef enum conf_log_access { CONF_LOG_OFF, CONF_LOG_STDOUT, CONF_LOG_SYSLOG, CONF_LOG_FILE } conf_log_access_t;
-typedef enum conf_log_format { CONF_FORMAT_JSON, CONF_FORMAT_COMBINED } conf_log_format_t;
+typedef enum conf_log_format {
+    CONF_FORMAT_JSON,
+    CONF_FORMAT_COMBINED,
+    CONF_FORMAT_OFF /* only while parsing: a snapshot then says access OFF */
+} conf_log_format_t;
+
+typedef struct conf_log {
+    conf_log_access_t access;
+    span_t path; /* of CONF_LOG_FILE */
+    conf_log_format_t format;
+} conf_log_t;
+
+typedef struct conf_admin {
+    bool present; /* without it there is no admin listener */
+    conf_address_t address;
+    const conf_token_t *tokens;
+    size_t tokens_n;
+} conf_admin_t;
+
+typedef struct conf_memory {
+    uint64_t size, max_object; /* max_object <= size */
+} conf_memory_t;
+
+typedef struct conf_disk {
+    bool present;
+    span_t path; /* directory */
+    uint64_t size;
+} conf_disk_t;
+
+typedef struct conf_upstream {
+    msec_t connect_timeout, first_byte_timeout, idle_timeout;
+    uint32_t retries;
+} conf_upstream_t;
 
 typedef struct conf_warning {
     int line, column;
@@ -171,40 +203,22 @@ typedef struct conf {
     const conf_listener_t *listeners;
     size_t listeners_n;
 
-    struct {
-        bool present; /* without it there is no admin listener */
-        conf_address_t address;
-        const conf_token_t *tokens;
-        size_t tokens_n;
-    } admin;
+    conf_admin_t admin;
 
-    struct {
-        uint64_t size, max_object; /* max_object <= size */
-    } memory;
+    conf_memory_t memory;
 
-    struct {
-        bool present;
-        span_t path; /* directory */
-        uint64_t size;
-    } disk;
+    conf_disk_t disk;
 
     const conf_site_t *sites;
     size_t sites_n;
 
-    struct {
-        msec_t connect_timeout, first_byte_timeout, idle_timeout;
-        uint32_t retries;
-    } upstream;
+    conf_upstream_t upstream;
 
     conf_shield_t shield;
     conf_tier_t tier;
     conf_purge_t purge;
 
-    struct {
-        conf_log_access_t access; /* OFF also for format: off */
-        span_t path;              /* of CONF_LOG_FILE */
-        conf_log_format_t format;
-    } log;
+    conf_log_t log;
 
     /* Every distinct server that requests go to: shield nodes and origins of all sites, by conf_origin_t.index. */
     const conf_origin_t *const *upstreams;

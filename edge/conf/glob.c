@@ -1,24 +1,30 @@
-/* A glob is a chain of literal bytes whose states may loop: state i is "i literals seen", a `*` before literal i lets state i stay on
- * any byte but a slash, a `**` on any byte. The set of states is a few machine words, advanced by one shift a byte of the path
- * (Baeza-Yates and Gonnet's Shift-And), so there is no backtracking and nothing for a hostile path to make slow. The two shapes that
- * nearly all rules have, "/exact" and "/prefix/" with two stars, never get that far. */
+/* A glob is a chain of literal bytes whose states may loop: state i is "i literals seen", a `*` before literal i lets
+ * state i stay on any byte but a slash, a `**` on any byte. The set of states is a few machine words, advanced by one
+ * shift a byte of the path (Baeza-Yates and Gonnet's Shift-And), so there is no backtracking and nothing for a hostile
+ * path to make slow. The two shapes that nearly all rules have, "/exact" and "/prefix/" with two stars, never get that
+ * far. */
 #include "edge/conf/glob.h"
 
 #include "edge/base/check.h"
 
 enum { GLOB_WORDS = (GLOB_MAX_BYTES + 1) / 64 };
 
-/* masks: [0] loop on any byte, [1] loop on any but '/', [2] skip (a state that, when entered, also enters the next), then one a class. */
+/* masks: [0] loop on any byte, [1] loop on any but '/', [2] skip (a state that, when entered, also enters the next),
+ * then one a class. */
 enum { MASK_ANY, MASK_SEGMENT, MASK_SKIP, MASK_CLASSES };
 
 static int glob_hex(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 static bool glob_unreserved(unsigned char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || strchr("-._~", c) != NULL;
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
+           c == '_' || c == '~';
 }
 
 /* What of RFC 3986 3.3 stands in a path as it is. */
@@ -27,7 +33,8 @@ static bool glob_path_byte(unsigned char c)
     return c != 0 && (glob_unreserved(c) || strchr("/!$&'()*+,;=:@%", c) != NULL);
 }
 
-/* Literals and stars in the normal form that paths have (RFC 3986 6.2.2): one entry a literal, with what loops before it. */
+/* Literals and stars in the normal form that paths have (RFC 3986 6.2.2): one entry a literal, with what loops before
+ * it. */
 typedef struct glob_parts {
     char literal[GLOB_MAX_BYTES + 1];
     uint8_t loop[GLOB_MAX_BYTES + 1]; /* 0, 1 = `*`, 2 = `**` */
@@ -116,7 +123,8 @@ err_t glob_compile(arena_t *a, span_t text, glob_t *out, const char **why)
         uint64_t bit = 1ULL << (i % 64);
         if (parts.loop[i] != 0)
             masks[(size_t)(parts.loop[i] == 2 ? MASK_ANY : MASK_SEGMENT) * g.words + word] |= bit;
-        /* A directory of two stars may be no directory: after the slash before it, the slash behind it need not come. */
+        /* A directory of two stars may be no directory: after the slash before it, the slash behind it need not come.
+         */
         if (parts.loop[i] == 2 && i < parts.n && parts.literal[i] == '/' && i > 0 && parts.literal[i - 1] == '/')
             masks[(size_t)MASK_SKIP * g.words + word] |= bit;
         if (i > 0) /* reading literal i - 1 leads into state i */

@@ -1,6 +1,6 @@
-/* Globs over normalised paths: `*` any bytes within a segment, `**` any bytes across segments; between two slashes it also stands
- * for nothing at all, so that "/a/**" matches "/a/" and "/a/" followed by anything, and a doubled star directory matches no
- * directory too. Pure; the time to match grows with the path's length only, whatever the glob. */
+/* Globs over normalised paths: `*` any bytes within a segment, `**` any bytes across segments; between two slashes it
+ * also stands for nothing at all, so that "/a/**" matches "/a/" and "/a/" followed by anything, and a doubled star
+ * directory matches no directory too. Pure; the time to match grows with the path's length only, whatever the glob. */
 #ifndef BRINK_CONF_GLOB_H
 #define BRINK_CONF_GLOB_H
 
@@ -10,15 +10,15 @@
 enum { GLOB_MAX_BYTES = 255 }; /* other than stars, in normal form */
 
 typedef struct glob {
-    span_t text;   /* as written; absent: matches nothing */
-    span_t prefix; /* every match begins with it */
-    uint16_t length;  /* literal bytes = the accepting state */
-    uint16_t classes; /* distinct literal bytes */
-    uint8_t words;    /* of 64 states each */
-    bool exact;       /* no star: the prefix is all of it */
-    bool tail;        /* the prefix, then anything */
-    uint8_t class_of[256];   /* 0: occurs nowhere */
-    const uint64_t *masks;   /* private to glob.c */
+    span_t text;           /* as written; absent: matches nothing */
+    span_t prefix;         /* every match begins with it */
+    uint16_t length;       /* literal bytes = the accepting state */
+    uint16_t classes;      /* distinct literal bytes */
+    uint8_t words;         /* of 64 states each */
+    bool exact;            /* no star: the prefix is all of it */
+    bool tail;             /* the prefix, then anything */
+    uint8_t class_of[256]; /* 0: occurs nowhere */
+    const uint64_t *masks; /* private to glob.c */
 } glob_t;
 
 /* Compiles into the arena. ERR_SYNTAX: *why (static) says what would be right. ERR_TOO_BIG. */

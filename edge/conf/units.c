@@ -1,5 +1,5 @@
-/* Sizes are written in binary units only and durations never without a unit: "64MB" and "30" leave room for two readings, and a
- * cache that guesses keeps things a thousand times too long. */
+/* Sizes are written in binary units only and durations never without a unit: "64MB" and "30" leave room for two
+ * readings, and a cache that guesses keeps things a thousand times too long. */
 #include "edge/conf/units.h"
 
 typedef struct unit {
