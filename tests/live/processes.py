@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import traceback
 
@@ -155,6 +156,11 @@ def _die_with_parent():
     _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nothing outlives a test that was killed
 
 
+def _preparation():
+    # The signal comes when the starting *thread* ends, so only children of the main thread can ask for it.
+    return _die_with_parent if threading.current_thread() is threading.main_thread() else None
+
+
 SANITIZER_REPORT = re.compile(
     r"ERROR: (Address|Leak|Thread|Memory)Sanitizer|WARNING: ThreadSanitizer|runtime error: |"
     r"SUMMARY: \w+Sanitizer|CHECK failed|Assertion .* failed|stack smashing|double free|corrupted (size|double)")
@@ -169,7 +175,7 @@ class Process:
         self.out_path = os.path.join(folder, f"{name}.stdout")
         with open(self.log_path, "wb") as log, open(self.out_path, "ab") as out:
             self.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=log, cwd=cwd or folder,
-                                          env=dict(os.environ, **(env or {})), preexec_fn=_die_with_parent)
+                                          env=dict(os.environ, **(env or {})), preexec_fn=_preparation())
         self.pid = self.child.pid
         self.killed = False
         running.append(self)
