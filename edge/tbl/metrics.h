@@ -25,8 +25,7 @@
 enum {
     METRICS_SLOTS = 64,     /* threads alive at once that have cells of their own */
     METRICS_WORD_MAX = 128, /* bytes of a registered word; longer ones are cut */
-    METRICS_BUCKETS = 22,   /* of a histogram: 10 µs … 60 s in steps of 1, 2.5, 5, and +Inf */
-    METRICS_SOURCES = 1024  /* registered sources; more are refused with an error in the log */
+    METRICS_BUCKETS = 22    /* of a histogram: 10 µs … 60 s in steps of 1, 2.5, 5, and +Inf */
 };
 
 /* ---- generated from metrics.def ---- */
