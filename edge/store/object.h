@@ -35,10 +35,9 @@ typedef struct object {
     digest_t *tags;       /* owned, may be NULL */
     uint32_t tags_n;
     uint32_t key_len, uri_at, uri_len, selecting_len;
-    char *text; /* owned: the whole key, then the selecting fields' packed form */
-    _Atomic uint64_t
-        disk_id;        /* the warm tier's number for it (0 = none): finds its hit bit without a look at the disk */
-    account_t *account; /* where its bytes are counted until it is freed; NULL before it is stored */
+    char *text;               /* owned: the whole key, then the selecting fields' packed form */
+    _Atomic uint64_t disk_id; /* the warm tier's number for it, to find its hit bit; 0 = none */
+    account_t *account;       /* where its bytes are counted until it is freed; NULL before it is stored */
     /* ---- the store's own, under its locks ---- */
     struct object *chain; /* next in the hash bucket */
     evict_item_t evict;

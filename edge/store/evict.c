@@ -1,0 +1,13 @@
+/* The list of policies, for configuration and benchmarks. */
+#include "edge/store/evict.h"
+
+#include <string.h>
+
+const evict_policy_t *evict_by_name(const char *name)
+{
+    static const evict_policy_t *const all[] = {&evict_s3fifo, &evict_sieve, &evict_lru, &evict_gdsf};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (strcmp(all[i]->name, name) == 0)
+            return all[i];
+    return NULL;
+}
