@@ -34,8 +34,9 @@ void body_unref(body_t *b)
 {
     if (b == NULL || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
         return;
-    if (b->account != NULL)
-        account_release(b->account, body_bytes(b));
+    account_t *account = atomic_load_explicit(&b->account, memory_order_relaxed);
+    if (account != NULL)
+        account_release(account, body_bytes(b));
     while (b->first != NULL) {
         struct body_chunk *c = b->first;
         b->first = c->next;

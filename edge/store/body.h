@@ -27,8 +27,9 @@ typedef struct body {
     int64_t declared;         /* whole length if known, else -1 */
     struct body_chunk *first; /* writer's (and body_trim's) */
     struct body_chunk *last;
-    size_t allocated;   /* bytes of chunks, with their heads: what the budget counts */
-    account_t *account; /* where body_bytes are counted until it is freed; NULL before an object of it is stored */
+    size_t allocated; /* bytes of chunks, with their heads: what the budget counts */
+    _Atomic(account_t *)
+        account; /* where body_bytes are counted until it is freed; NULL before an object of it is stored */
 } body_t;
 
 /* A reader's place. Zero-initialised = at the beginning. */

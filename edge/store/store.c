@@ -4,9 +4,10 @@
  * referenced there and judged after the lock is gone. Whoever changes something holds the store's mutex first, so an
  * object's place in index and policy change together, and takes a shard exclusively only for the change of a pointer.
  *
- * The budget is a number that reservations raise by compare-and-swap, so it is never exceeded, not for a moment. Bytes
- * come back when the last reference to an object goes (account.h): evicting what is still being sent would free
- * nothing, so such objects are kept, and when nothing else is left the reservation fails. */
+ * What is used is a number that reservations raise by compare-and-swap, so objects never pass the budget, not for a
+ * moment (a table that doubles may, by its own size, until the next insertion). Bytes come back when the last reference
+ * to an object goes (account.h): evicting what is still being sent would free nothing, so such objects are kept, and
+ * when nothing else is left the reservation fails. */
 #include "edge/store/store.h"
 
 #include <pthread.h>
@@ -261,7 +262,8 @@ err_t store_insert(store_t *s, object_t *o, uint64_t reserved)
         return ERR_REFUSED;
     /* what was here before and is still referenced is still counted */
     uint64_t own = o->account == NULL ? object_own_bytes(o) : 0;
-    uint64_t need = own + body_bytes(o->body);
+    bool shared = atomic_load_explicit(&o->body->account, memory_order_relaxed) != NULL;
+    uint64_t need = own + (shared ? 0 : body_bytes(o->body));
     if (need > reserved && !store_reserve(s, need - reserved))
         return ERR_TOO_BIG;
     uint64_t given = need > reserved ? need : reserved;
@@ -292,10 +294,10 @@ err_t store_insert(store_t *s, object_t *o, uint64_t reserved)
     if (h->count >= h->n)
         store_grow(s, h);
 
-    uint64_t charged = own;
+    uint64_t charged = o->account == NULL ? own : 0;
     o->account = s->account;
-    if (o->body->account == NULL) {
-        o->body->account = s->account;
+    if (atomic_load_explicit(&o->body->account, memory_order_relaxed) == NULL) {
+        atomic_store_explicit(&o->body->account, s->account, memory_order_relaxed);
         charged += body_bytes(o->body);
     }
     evict_item_init(&o->evict, o->digest.lo ^ o->variant, object_bytes(o));
@@ -394,8 +396,7 @@ void store_each(store_t *s, digest_t digest, void (*visit)(object_t *o, void *ar
 }
 
 /* The cursor is shard << 32 | bucket. When a table doubles while the walk is in it, bucket b becomes b and b + n: the
- * walk goes on at its bucket and meets what moved later, some of it twice. A bucket of many objects is taken in parts
- * by what fits `found`; the parts that don't fit are left to the chain's bound of a few. */
+ * walk goes on at its bucket and meets what moved later, some of it twice. A bucket is visited whole. */
 size_t store_sweep(store_t *s, uint64_t *cursor, size_t steps, bool (*visit)(object_t *o, void *arg), void *arg)
 {
     uint32_t shard = (uint32_t)(*cursor >> 32), bucket = (uint32_t)*cursor;
