@@ -110,6 +110,11 @@ static struct {
     void *arg;
 } metrics_sources[CELLS];
 
+static struct {
+    metrics_hook_fn *fn; /* NULL: free */
+    void *arg;
+} metrics_hooks[METRICS_HOOKS];
+
 _Thread_local _Atomic uint64_t *metrics_mine;
 static _Thread_local bool metrics_slotless; /* asked once in vain: this thread counts in the shared cells */
 static pthread_key_t metrics_key;
@@ -211,6 +216,33 @@ void metrics_gauge_source(metric_t m, unsigned label, metrics_source_fn *fn, voi
     metrics_sources[cell].fn = fn;
     metrics_sources[cell].arg = arg;
     pthread_mutex_unlock(&metrics_mutex);
+}
+
+void metrics_hook(metrics_hook_fn *fn, void *arg)
+{
+    pthread_mutex_lock(&metrics_mutex);
+    size_t at = METRICS_HOOKS;
+    for (size_t i = METRICS_HOOKS; i-- > 0;)
+        if (fn != NULL ? metrics_hooks[i].fn == NULL : metrics_hooks[i].fn != NULL && metrics_hooks[i].arg == arg)
+            at = i;
+    CHECK(at < METRICS_HOOKS || fn == NULL);
+    if (at < METRICS_HOOKS) {
+        metrics_hooks[at].fn = fn;
+        metrics_hooks[at].arg = arg;
+    }
+    pthread_mutex_unlock(&metrics_mutex);
+}
+
+void metrics_run_hooks(void)
+{
+    for (size_t i = 0; i < METRICS_HOOKS; i++) {
+        pthread_mutex_lock(&metrics_mutex);
+        metrics_hook_fn *fn = metrics_hooks[i].fn;
+        void *arg = metrics_hooks[i].arg;
+        pthread_mutex_unlock(&metrics_mutex);
+        if (fn != NULL)
+            fn(arg);
+    }
 }
 
 /* ---- labels ---- */

@@ -9,7 +9,7 @@
  *   unsigned site = metrics_label_register(METRIC_DIM_SITE, SPAN("www.example.com"));   when the configuration is read
  *   metrics_add2(METRIC_REQUESTS, site, LABEL_RESULT_HIT, 1);                           for each request
  *   metrics_observe(METRIC_REQUEST_DURATION, 0, clock_nanos() - began);
- *   metrics_gauge_add(METRIC_CONNECTIONS, LABEL_PROTOCOL_HTTP2, +1);                    and -1 later, on any thread
+ *   metrics_gauge_add(METRIC_CONNECTIONS, LABEL_PROTOCOL_H2, +1);                    and -1 later, on any thread
  *   metrics_gauge_source(METRIC_OBJECTS, LABEL_TIER_MEMORY, store_objects, store);      asked at each export
  *
  * Everything is process-wide and lives from the start to the end: a reload of the configuration changes nothing here.
@@ -25,6 +25,7 @@
 enum {
     METRICS_SLOTS = 64,     /* threads alive at once that have cells of their own */
     METRICS_WORD_MAX = 128, /* bytes of a registered word; longer ones are cut */
+    METRICS_HOOKS = 32,     /* at once; one more is a broken invariant */
     METRICS_BUCKETS = 22    /* of a histogram: 10 µs … 60 s in steps of 1, 2.5, 5, and +Inf */
 };
 
@@ -130,13 +131,17 @@ static inline void metrics_gauge_add(metric_t m, unsigned label, int64_t n)
 {
     metrics_add(m, label, (uint64_t)n);
 }
-/* The value is this (plus what gauge_add says). */
+/* The value is this (plus what gauge_add says); also for counters that somebody else counts. */
 void metrics_gauge_set(metric_t m, unsigned label, int64_t value);
 /* `fn` is asked at every export, on the thread that exports, without a lock; it must not block. It replaces an earlier
  * source of the same metric and label; NULL takes it away (an export that runs meanwhile may still call it: release
  * `arg` only when no export can run). For every kind but histograms. */
 typedef double metrics_source_fn(void *arg);
 void metrics_gauge_source(metric_t m, unsigned label, metrics_source_fn *fn, void *arg);
+/* Called at the start of every export, without a lock: for a structure of numbers that is read once and handed on with
+ * metrics_gauge_set. Several exports may run at once. `arg` as above; fn NULL takes the hook of that `arg` away. */
+typedef void metrics_hook_fn(void *arg);
+void metrics_hook(metrics_hook_fn *fn, void *arg);
 
 /* ---- labels ---- */
 /* Number of a word of a dynamic dimension; the same word always has the same number. 0 ("other") when the dimension is

@@ -111,6 +111,7 @@ static void metrics_put_series(FILE *out, const metric_row_t *row, unsigned i, u
 
 void metrics_export(FILE *out)
 {
+    metrics_run_hooks();
     for (int m = 0; m < METRICS; m++) {
         const metric_row_t *row = &metric_rows[m];
         fprintf(out, "# HELP %s ", row->name);

@@ -38,6 +38,7 @@ const char *metrics_word(metric_dim_t dim, unsigned number);
 uint64_t metrics_sum(unsigned cell);
 /* Was it set, and is it asked for? Then *value says what, without the sum. */
 bool metrics_sampled(unsigned cell, double *value);
+void metrics_run_hooks(void);
 extern const int64_t metrics_bounds[METRICS_BUCKETS - 1]; /* upper bounds in nanoseconds, ascending */
 
 #endif

@@ -26,7 +26,7 @@ static void *count(void *arg)
         }
         metrics_add2(METRIC_REQUESTS, site, me % METRIC_SIZE_RESULT, 1);
         metrics_observe(METRIC_REQUEST_DURATION, 0, (int64_t)i * 1000);
-        metrics_gauge_add(METRIC_CONNECTIONS, LABEL_PROTOCOL_HTTP1, i % 2 == 0 ? 1 : -1);
+        metrics_gauge_add(METRIC_CONNECTIONS, LABEL_PROTOCOL_H1, i % 2 == 0 ? 1 : -1);
         metrics_gauge_set(METRIC_UPSTREAM_HEALTHY, me % METRIC_SIZE_UPSTREAM, 1);
     }
     return NULL;

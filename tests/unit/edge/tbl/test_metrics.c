@@ -45,7 +45,7 @@ Test(metrics, label_out_of_range_is_counted_and_harmless)
     metrics_add(METRIC_HITS, 3, 1);
     metrics_add(METRIC_COLLAPSED, ~0u, 1);
     metrics_add2(METRIC_PURGES, LABEL_PURGE_KIND_TAG, 7, 1); /* would be the next kind's first source */
-    metrics_add2(METRIC_PURGES, 5, 0, 1);
+    metrics_add2(METRIC_PURGES, METRIC_SIZE_PURGE_KIND, 0, 1);
     metrics_add(METRIC_REQUEST_DURATION, 0, 1); /* a histogram can't be added to */
     metrics_observe(METRIC_HITS, 0, 1);
     metrics_observe(METRIC_FIRST_BYTE, 6, 1);
@@ -78,11 +78,11 @@ Test(metrics, full_dimension_overflows_to_other)
 
 Test(metrics, gauge_goes_up_and_down_over_threads)
 {
-    metrics_gauge_add(METRIC_CONNECTIONS, LABEL_PROTOCOL_HTTP2, 1);
-    metrics_gauge_add(METRIC_CONNECTIONS, LABEL_PROTOCOL_HTTP2, -3);
-    cr_assert_eq((int64_t)metrics_value(METRIC_CONNECTIONS, LABEL_PROTOCOL_HTTP2), -2);
-    metrics_gauge_set(METRIC_CONNECTIONS, LABEL_PROTOCOL_HTTP2, 10);
-    cr_assert_eq((int64_t)metrics_value(METRIC_CONNECTIONS, LABEL_PROTOCOL_HTTP2), 8);
+    metrics_gauge_add(METRIC_CONNECTIONS, LABEL_PROTOCOL_H2, 1);
+    metrics_gauge_add(METRIC_CONNECTIONS, LABEL_PROTOCOL_H2, -3);
+    cr_assert_eq((int64_t)metrics_value(METRIC_CONNECTIONS, LABEL_PROTOCOL_H2), -2);
+    metrics_gauge_set(METRIC_CONNECTIONS, LABEL_PROTOCOL_H2, 10);
+    cr_assert_eq((int64_t)metrics_value(METRIC_CONNECTIONS, LABEL_PROTOCOL_H2), 8);
 }
 
 static void *count_and_end(void *arg)

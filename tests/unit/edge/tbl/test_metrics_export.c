@@ -152,7 +152,7 @@ Test(metrics_export, of_an_idle_node)
     /* dense labels are there from the start, so that the first rate() is right */
     cr_assert(exports("\nbrink_hits_total{tier=\"shield\"} 0\n"));
     cr_assert(exports("\nbrink_floods_total{kind=\"rapid_reset\"} 0\n"));
-    cr_assert(exports("\nbrink_connections{protocol=\"http2\"} 0\n"));
+    cr_assert(exports("\nbrink_connections{protocol=\"h2\"} 0\n"));
     cr_assert(exports("\nbrink_purge_gaps_total 0\n"));
     cr_assert(exports("\nbrink_build_info{version=\"" BRINK_VERSION "\"} 1\n"));
     cr_assert_not(exports("\nbrink_upstream_requests_total{"));
@@ -205,6 +205,29 @@ Test(metrics_export, of_everything)
     cr_assert(exports("\nbrink_first_byte_seconds_sum{result=\"error\"} 0.005\n"));
     metrics_gauge_source(METRIC_OBJECTS, LABEL_TIER_DISK, NULL, NULL);
     cr_assert_not(exports("\nbrink_objects{"));
+}
+
+static void read_once(void *arg)
+{
+    ++*(int *)arg;
+    metrics_gauge_set(METRIC_LEDGER_ENTRIES, 0, 41 + *(int *)arg);
+    metrics_gauge_set(METRIC_PURGE_GAPS, 0, 7);
+}
+
+Test(metrics_export, asks_hooks_once_an_export)
+{
+    int calls = 0;
+    metrics_hook(read_once, &calls);
+    cr_assert(exports("\nbrink_ledger_entries 42\n"));
+    cr_assert(exports("\nbrink_ledger_entries 43\n"));
+    cr_assert(exports("\nbrink_purge_gaps_total 7\n"));
+    cr_assert_eq(calls, 3);
+    metrics_hook(NULL, &calls);
+    cr_assert(exports("\nbrink_ledger_entries 44\n")); /* what was set stays */
+    for (int i = 0; i < 3 * METRICS_HOOKS; i++) {      /* places are used again */
+        metrics_hook(read_once, &calls);
+        metrics_hook(NULL, &calls);
+    }
 }
 
 /* What an operator's dashboards rely on: a rename breaks them. */
