@@ -1,13 +1,15 @@
-/* The purge ledger: what was purged, in which order. Every stored response and every running fetch carries the position at which
- * its fetch *began* (ledger_head read before the request was sent); it is usable only if no later entry covers it. Appending is
- * O(values in the purge), whatever number of objects they cover. Never asks for the time, never touches disk or network: the
- * journal makes it durable, purge.h composes both.
+/* The purge ledger: what was purged, in which order. Every stored response and every running fetch carries the position
+ * at which its fetch *began* (ledger_head read before the request was sent); it is usable only if no later entry covers
+ * it. Appending is O(values in the purge), whatever number of objects they cover. Never asks for the time, never
+ * touches disk or network: the journal makes it durable, purge.h composes both.
  *
- * Threads: everything may be called from any thread. ledger_head and the fast path of ledger_stamp_check are atomic loads; the
- * rest takes a reader-writer lock for a few lookups. When ledger_append has returned, every check that starts later sees it.
+ * Threads: everything may be called from any thread. ledger_head and the fast path of ledger_stamp_check are atomic
+ * loads; the rest takes a reader-writer lock for a few lookups. When ledger_append has returned, every check that
+ * starts later sees it.
  *
- * Memory: LEDGER_MAX_VALUES distinct purged values (64 bytes each, grown on demand). Beyond it the older half collapses into the
- * floor: what began before the floor is dead if any collapsed entry was hard, else never used unvalidated. It never forgets. */
+ * Memory: LEDGER_MAX_VALUES distinct purged values (64 bytes each, grown on demand). Beyond it the older half collapses
+ * into the floor: what began before the floor is dead if any collapsed entry was hard, else never used unvalidated. It
+ * never forgets. */
 #ifndef BRINK_PURGE_LEDGER_H
 #define BRINK_PURGE_LEDGER_H
 
@@ -29,10 +31,11 @@ enum {
 
 /* ---- asking ---- */
 
-/* What is asked about: a stored response, or a fetch whose head has arrived (before: tags_n = 0). Borrowed for the call. */
+/* What is asked about: a stored response, or a fetch whose head has arrived (before: tags_n = 0). Borrowed for the
+ * call. */
 typedef struct ledger_subject {
-    span_t uri;          /* cache_key_t.uri: "host/path?query" */
-    digest_t uri_digest; /* cache_key_t.uri_digest */
+    span_t uri;           /* cache_key_t.uri: "host/path?query" */
+    digest_t uri_digest;  /* cache_key_t.uri_digest */
     const digest_t *tags; /* tags_collect() */
     size_t tags_n;
 } ledger_subject_t;
@@ -40,7 +43,8 @@ typedef struct ledger_subject {
 /* The position of the last entry. Read it BEFORE a request to the upstream is sent: that is the fetch's `began`. */
 uint64_t ledger_head(const ledger_t *l);
 
-/* The most severe entry after position `began` that covers the subject; *upto = the head that this verdict holds for. */
+/* The most severe entry after position `began` that covers the subject; *upto = the head that this verdict holds for.
+ */
 mark_t ledger_check(ledger_t *l, const ledger_subject_t *s, uint64_t began, uint64_t *upto);
 
 /* What a stored response carries, embedded by value. `began` is constant; marks only grow. A 304 makes a new stamp
@@ -54,18 +58,19 @@ typedef struct ledger_stamp {
 void ledger_stamp_init(ledger_stamp_t *st, uint64_t began);
 /* From disk: the verdict belongs to checked_to, so both are kept or neither (then checked_to = began, MARK_NONE). */
 void ledger_stamp_restore(ledger_stamp_t *st, uint64_t began, uint64_t checked_to, mark_t mark);
-/* One comparison while nothing was purged since the last call, else a full check, remembered. Concurrent callers are fine. */
+/* One comparison while nothing was purged since the last call, else a full check, remembered. Concurrent callers are
+ * fine. */
 mark_t ledger_stamp_check(ledger_t *l, ledger_stamp_t *st, const ledger_subject_t *s);
 /* Adds a mark from outside the ledger (an invalidation that found the object itself). */
 void ledger_stamp_raise(ledger_stamp_t *st, mark_t mark);
 
-/* An unsafe method succeeded on that URI (RFC 9111 4.4): everything begun before this call is MARK_STRICT. Goes into a small
- * separate table whose oldest values fall out, and never raises the floor: the caller also marks stored and running responses
- * of the URI directly. Not durable. */
+/* An unsafe method succeeded on that URI (RFC 9111 4.4): everything begun before this call is MARK_STRICT. Goes into a
+ * small separate table whose oldest values fall out, and never raises the floor: the caller also marks stored and
+ * running responses of the URI directly. Not durable. */
 void ledger_invalidate(ledger_t *l, digest_t uri_digest, msec_t now_boot);
 
-/* Random, made once for a state directory. Whoever keeps positions elsewhere (a disk tier) records it and drops everything
- * that was recorded under another one. */
+/* Random, made once for a state directory. Whoever keeps positions elsewhere (a disk tier) records it and drops
+ * everything that was recorded under another one. */
 uint64_t ledger_epoch(const ledger_t *l);
 
 /* ---- the tier ---- */
@@ -78,23 +83,23 @@ typedef struct ledger_cursor {
 
 typedef struct ledger_demand {
     ledger_cursor_t cursor; /* the shield must have applied at least this */
-    msec_t newer_than;      /* and may not use a copy whose fetch began longer ago than this many ms; -1 = no such demand */
+    msec_t newer_than; /* and may not use a copy whose fetch began longer ago than this many ms; -1 = no such demand */
 } ledger_demand_t;
 
-/* What a request to the shield for that subject must carry. Consistent: every entry up to the head at the time of the call is
- * either behind the cursor or in the demand. A subject whose tags are not known yet (a miss) gets the demand of any purge by tag
- * that is outside the stream. */
+/* What a request to the shield for that URI must carry (s->tags are not looked at). Consistent: every entry up to the
+ * head at the time of the call is either behind the cursor or in the demand. Which tags the shield's copy has is not
+ * known here, so any purge by tag that is outside the stream counts as covering it. */
 void ledger_demand(ledger_t *l, const ledger_subject_t *s, msec_t now_boot, ledger_demand_t *out);
 
 /* ---- appending (purge.c) ---- */
 
 typedef enum ledger_kind {
-    LEDGER_URL,    /* digest = key_uri_digest(uri) */
-    LEDGER_TAG,    /* digest = tags_digest(tag) */
-    LEDGER_PREFIX, /* digest = hash_digest(prefix), length = its bytes */
-    LEDGER_HOST,   /* digest = hash_digest(host as in uri, or without its port) */
-    LEDGER_ALL,    /* no digest */
-    LEDGER_SITE,   /* everything of the hosts that a pattern names: digest = ledger_site_digest(pattern) */
+    LEDGER_URL,      /* digest = key_uri_digest(uri) */
+    LEDGER_TAG,      /* digest = tags_digest(tag) */
+    LEDGER_PREFIX,   /* digest = hash_digest(prefix), length = its bytes */
+    LEDGER_HOST,     /* digest = hash_digest(host as in uri, or without its port) */
+    LEDGER_ALL,      /* no digest */
+    LEDGER_SITE,     /* everything of the hosts that a pattern names: digest = ledger_site_digest(pattern) */
     LEDGER_SITE_TAG, /* digest = ledger_site_tag_digest(pattern, tag) */
     LEDGER_KINDS
 } ledger_kind_t;
@@ -112,8 +117,8 @@ typedef struct ledger_entry {
     mark_t level; /* MARK_SOFT, MARK_STRICT or MARK_HARD */
     const ledger_value_t *values;
     size_t n;
-    bool outside;  /* not (yet) known to be behind the stream's cursor: part of every demand until ledger_confirm */
-    msec_t boot;   /* when it was applied here; for demands */
+    bool outside; /* not (yet) known to be behind the stream's cursor: part of every demand until ledger_confirm */
+    msec_t boot;  /* when it was applied here; for demands */
     const ledger_cursor_t *cursor; /* not NULL: the cursor moves in the same step */
 } ledger_entry_t;
 
@@ -125,13 +130,16 @@ typedef struct ledger_collapse {
 
 /* Returns the entry's position. n == 0 moves the cursor only and returns the head. */
 uint64_t ledger_append(ledger_t *l, const ledger_entry_t *e, ledger_collapse_t *collapsed);
+/* Values that were applied before and are (still) outside the stream: after a restart. */
+void ledger_outside(ledger_t *l, const ledger_value_t *values, size_t n, msec_t boot);
 /* An entry that was appended as `outside` is now behind the cursor: same values. */
 void ledger_confirm(ledger_t *l, const ledger_value_t *values, size_t n);
 void ledger_set_cursor(ledger_t *l, const ledger_cursor_t *c);
 void ledger_cursor(ledger_t *l, ledger_cursor_t *out);
 
-/* Nothing stored, running or queued anywhere began before `floor` without having been checked (and its mark kept) up to it: the
- * values whose positions are all <= floor are dropped. What turns up nevertheless with an older checked_to is MARK_STRICT. */
+/* Nothing stored, running or queued anywhere began before `floor` without having been checked (and its mark kept) up to
+ * it: the values whose positions are all <= floor are dropped. What turns up nevertheless with an older checked_to is
+ * MARK_STRICT. */
 size_t ledger_compact(ledger_t *l, uint64_t floor);
 
 typedef struct ledger_stats {

@@ -1,10 +1,11 @@
-/* One purge as people write it: the JSON body of POST /v1/purge and of the stream's entries, and the payloads of the channel. Pure.
+/* One purge as people write it: the JSON body of POST /v1/purge and of the stream's entries, and the payloads of the
+ * channel. Pure.
  *
- *   {"urls":[…], "tags":[…], "prefixes":[…], "hosts":[…], "everything":true, "soft":true, "wait":"fleet", "timeout":"2s",
- *    "sites":[…], "gap":true}
+ *   {"urls":[…], "tags":[…], "prefixes":[…], "hosts":[…], "everything":true, "soft":true, "wait":"fleet",
+ * "timeout":"2s", "sites":[…], "gap":true}
  *
- * "files" and "purge_everything" are other names of "urls" and "everything". An unknown member is an error, so that a misspelt
- * selector never passes for a purge that was done. */
+ * "files" and "purge_everything" are other names of "urls" and "everything". An unknown member is an error, so that a
+ * misspelt selector never passes for a purge that was done. */
 #ifndef BRINK_PURGE_MESSAGE_H
 #define BRINK_PURGE_MESSAGE_H
 
@@ -20,7 +21,15 @@ enum {
     MESSAGE_MAX_SITES = 256
 };
 
-typedef enum message_kind { MESSAGE_URL, MESSAGE_TAG, MESSAGE_PREFIX, MESSAGE_HOST, MESSAGE_ALL, MESSAGE_GAP, MESSAGE_KINDS } message_kind_t;
+typedef enum message_kind {
+    MESSAGE_URL,
+    MESSAGE_TAG,
+    MESSAGE_PREFIX,
+    MESSAGE_HOST,
+    MESSAGE_ALL,
+    MESSAGE_GAP,
+    MESSAGE_KINDS
+} message_kind_t;
 extern const char *const message_kind_names[MESSAGE_KINDS]; /* "url", "tag", "prefix", "host", "everything", "gap" */
 
 typedef enum message_wait { MESSAGE_WAIT_NONE, MESSAGE_WAIT_LOCAL, MESSAGE_WAIT_FLEET } message_wait_t;
@@ -55,8 +64,8 @@ char *message_format(const message_t *m, size_t *n);
 /* Checks what is already in a message_t (header-shaped purges): values that can't be, no selector at all. */
 err_t message_validate(const message_t *m, message_error_t *err);
 
-/* The message as values of the ledger, in the arena. `normalise` as in purge_options_t. A URL that can't be normalised: ERR_RANGE
- * with its text in bad, unless `lenient` (then it is left out and counted in *left_out). */
+/* The message as values of the ledger, in the arena. `normalise` as in purge_options_t. A URL that can't be normalised:
+ * ERR_RANGE with its text in bad, unless `lenient` (then it is left out and counted in *left_out). */
 typedef struct message_compiled {
     ledger_value_t *values;
     size_t n, left_out;

@@ -1,9 +1,9 @@
-/* Purging as a whole: the ledger, its journal on disk, and Redis, behind one handle. node.c opens it first (the warm tier needs the
- * ledger's epoch), starts it when the stores are open, and stops it last.
+/* Purging as a whole: the ledger, its journal on disk, and Redis, behind one handle. node.c opens it first (the warm
+ * tier needs the ledger's epoch), starts it when the stores are open, and stops it last.
  *
- * Threads: purge has two of its own (journal writer, Redis). All functions may be called from any thread and never wait for disk or
- * network, except purge_open, purge_start and purge_stop. Callbacks come from purge's threads, without any lock held; they must not
- * block. */
+ * Threads: purge has two of its own (journal writer, Redis). All functions may be called from any thread and never wait
+ * for disk or network, except purge_open, purge_start and purge_stop. Callbacks come from purge's threads, without any
+ * lock held; they must not block. */
 #ifndef BRINK_PURGE_PURGE_H
 #define BRINK_PURGE_PURGE_H
 
@@ -27,7 +27,7 @@ typedef struct purge_sink {
 } purge_sink_t;
 
 typedef struct purge_options { /* strings are copied */
-    const char *node;    /* name */
+    const char *node;          /* name */
     const char *version;
     const char *state;   /* directory of the journal; made if it isn't there */
     const char *redis;   /* URL, or NULL: this node alone */
@@ -45,7 +45,8 @@ typedef struct purge_options { /* strings are copied */
     size_t max_values; /* of the ledger; 0 = LEDGER_MAX_VALUES */
 } purge_options_t;
 
-/* Opens the journal and loads the ledger. On error: a sentence in err (what, where, what would be right) and a negative err_t. */
+/* Opens the journal and loads the ledger. On error: a sentence in err (what, where, what would be right) and a negative
+ * err_t. */
 err_t purge_open(const purge_options_t *o, purge_t **out, char *err, size_t err_size);
 /* Starts the threads. stored_objects: the caches are not empty (then a missing cursor is a gap). */
 err_t purge_start(purge_t *p, bool stored_objects);
@@ -56,15 +57,23 @@ void purge_free(purge_t *p); /* after purge_stop (or if never started); the ledg
 ledger_t *purge_ledger(purge_t *p);
 const char *purge_node(const purge_t *p);
 
-/* False at start until the purge log is caught up with (or start_without_redis is over); then true for good. One atomic load. */
+/* False at start until the purge log is caught up with (or start_without_redis is over); then true for good. One atomic
+ * load. */
 bool purge_ready(const purge_t *p);
-/* True while nothing stored may be used without a validation that reached the origin: until ready, and while disconnected for
- * longer than max_disconnected. One atomic load; the request path treats it as MARK_STRICT on everything. */
+/* True while nothing stored may be used without a validation that reached the origin: until ready, and while
+ * disconnected for longer than max_disconnected. One atomic load; the request path treats it as MARK_STRICT on
+ * everything. */
 bool purge_in_doubt(const purge_t *p);
 
 /* ---- a purge by this node's API ---- */
 
-typedef enum purge_source { PURGE_FROM_API, PURGE_FROM_STREAM, PURGE_FROM_CHANNEL, PURGE_FROM_NODE, PURGE_SOURCES } purge_source_t;
+typedef enum purge_source {
+    PURGE_FROM_API,
+    PURGE_FROM_STREAM,
+    PURGE_FROM_CHANNEL,
+    PURGE_FROM_NODE,
+    PURGE_SOURCES
+} purge_source_t;
 
 enum { PURGE_ID_MAX = 160, PURGE_NODES_MAX = 1000 };
 
@@ -75,8 +84,8 @@ typedef struct purge_node_state {
 } purge_node_state_t;
 
 typedef struct purge_outcome {
-    err_t err; /* ERR_OK; ERR_IO: in force in memory but the journal can't be written; ERR_TIMEOUT: wait ended before all had it;
-                  ERR_CLOSED: shutting down; ERR_NOT_FOUND (receipts) */
+    err_t err; /* ERR_OK; ERR_IO: in force in memory but the journal can't be written; ERR_TIMEOUT: wait ended before
+                  all had it; ERR_CLOSED: shutting down; ERR_NOT_FOUND (receipts) */
     char id[PURGE_ID_MAX];
     uint64_t sequence;
     bool in_redis; /* "durable": "redis" or "journal" */
@@ -87,9 +96,10 @@ typedef struct purge_outcome {
 
 typedef void purge_done_fn(void *ctx, const purge_outcome_t *o);
 
-/* Applies the message: it is in force on return. `done` is called exactly once, when it is durable and what m->wait asks for is
- * reached or its timeout is over; possibly before purge_submit returns. ERR_RANGE with the value in `bad`: a URL that can't be.
- * ERR_AGAIN: too many purges wait for Redis. On an error `done` is not called and nothing was applied. */
+/* Applies the message: it is in force on return. `done` is called exactly once, when it is durable and what m->wait
+ * asks for is reached or its timeout is over; possibly before purge_submit returns. ERR_RANGE with the value in `bad`:
+ * a URL that can't be. ERR_AGAIN: too many purges wait for Redis. On an error `done` is not called and nothing was
+ * applied. */
 err_t purge_submit(purge_t *p, const message_t *m, purge_done_fn *done, void *ctx, char *bad, size_t bad_size);
 
 /* The receipt of an ID (a stream ID or journal:NODE:NUMBER). */
@@ -98,13 +108,15 @@ void purge_receipt(purge_t *p, span_t id, purge_done_fn *done, void *ctx);
 /* ---- the shield's side of the tier ---- */
 
 typedef enum purge_has { PURGE_HAS_YES, PURGE_HAS_NO, PURGE_HAS_ASK } purge_has_t;
-/* Has this node applied everything up to an edge's cursor? ASK: not yet, or it is of another Redis history; then ask with
- * purge_catch_up. An empty run_id is a YES. */
+/* Has this node applied everything up to an edge's cursor? ASK: not yet, or it is of another Redis history; then ask
+ * with purge_catch_up. An empty run_id is a YES. */
 purge_has_t purge_has(purge_t *p, const ledger_cursor_t *theirs);
 /* Reads on until it has, at most `most` ms. done(ctx, false): go to the origin. Called exactly once, any thread. */
-void purge_catch_up(purge_t *p, const ledger_cursor_t *theirs, msec_t most, void (*done)(void *ctx, bool has), void *ctx);
+void purge_catch_up(purge_t *p, const ledger_cursor_t *theirs, msec_t most, void (*done)(void *ctx, bool has),
+                    void *ctx);
 
-/* Everything begun before `floor` is gone or was checked up to it and written so: the ledger and its journal may forget. */
+/* Everything begun before `floor` is gone or was checked up to it and written so: the ledger and its journal may
+ * forget. */
 void purge_compact(purge_t *p, uint64_t floor);
 
 /* ---- seeing ---- */
