@@ -53,7 +53,7 @@ static inline bool span_ends(span_t s, span_t suffix)
 }
 static inline span_t span_from(span_t s, size_t at)
 {
-    return at >= s.n ? (span_t){s.p + s.n, 0} : (span_t){s.p + at, s.n - at};
+    return at >= s.n ? (span_t){s.n > 0 ? s.p + s.n : s.p, 0} : (span_t){s.p + at, s.n - at};
 }
 static inline span_t span_upto(span_t s, size_t n)
 {

@@ -58,10 +58,11 @@ typedef enum cache_control_targeted {
     CACHE_CONTROL_TARGETED_VALID /* this field alone counts: Cache-Control and Expires are ignored (RFC 9213 2.2) */
 } cache_control_targeted_t;
 
-/* init, then the targeted field `name` ("cdn-cache-control") as a Structured Fields dictionary: of a repeated key the
- * last member counts, parameters are ignored. `=?0` is the directive's absence. The views live as long as the field and
- * the arena, which is used only when there are several lines (a full one: TARGETED_NONE). After NONE *cc is as after
- * cache_control_init. */
+/* init, then the targeted field `name` ("cdn-cache-control") as a Structured Fields dictionary. Of a repeated key the
+ * last member counts, parameters and unknown keys are ignored; seconds must be integers from 0, flags true, lists true
+ * or a string (RFC 9213 2.1): one known directive of another type and the field doesn't count. The views live as long
+ * as the field and the arena, which is used only when there are several lines (a full one: NONE). After NONE *cc is as
+ * after cache_control_init. */
 cache_control_targeted_t cache_control_parse_targeted(cache_control_t *cc, const fields_t *f, span_t name,
                                                       arena_t *scratch);
 

@@ -19,8 +19,8 @@ typedef enum method {
 } method_t;
 
 method_t method_parse(span_t name);
-bool method_valid(span_t name);        /* a token */
-bool method_safe(method_t m);          /* GET HEAD OPTIONS TRACE: RFC 9110 9.2.1 */
-bool method_idempotent(method_t m);    /* may be retried: RFC 9110 9.2.2 */
+bool method_valid(span_t name);     /* a token */
+bool method_safe(method_t m);       /* GET HEAD OPTIONS TRACE: RFC 9110 9.2.1 */
+bool method_idempotent(method_t m); /* may be retried: RFC 9110 9.2.2 */
 
 #endif

@@ -12,9 +12,9 @@ typedef struct range {
 } range_t;
 
 typedef enum range_verdict {
-    RANGE_IGNORE,        /* no Range, another unit, malformed, too many, or it would not save anything: 200 */
-    RANGE_PARTIAL,       /* 206 with n ranges, in the order asked for, overlapping ones coalesced */
-    RANGE_UNSATISFIABLE  /* 416 */
+    RANGE_IGNORE,       /* no Range, another unit, malformed, too many, or it would not save anything: 200 */
+    RANGE_PARTIAL,      /* 206 with n ranges, in the order asked for, overlapping ones coalesced */
+    RANGE_UNSATISFIABLE /* 416 */
 } range_verdict_t;
 
 range_verdict_t range_parse(span_t value, uint64_t length, range_t out[RANGE_MAX], size_t *n);
