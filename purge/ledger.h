@@ -13,11 +13,10 @@
 #ifndef BRINK_PURGE_LEDGER_H
 #define BRINK_PURGE_LEDGER_H
 
-#include <stdatomic.h>
-
 #include "edge/base/err.h"
 #include "edge/base/hash.h"
 #include "edge/base/span.h"
+#include "edge/base/stamp.h"
 #include "edge/base/time.h"
 #include "edge/policy/reuse.h"
 
@@ -49,11 +48,7 @@ mark_t ledger_check(ledger_t *l, const ledger_subject_t *s, uint64_t began, uint
 
 /* What a stored response carries, embedded by value. `began` is constant; marks only grow. A 304 makes a new stamp
  * (ledger_stamp_init with the head that the old one was checked to before the request was sent). */
-typedef struct ledger_stamp {
-    uint64_t began;
-    _Atomic uint64_t checked_to;
-    _Atomic uint32_t mark; /* mark_t */
-} ledger_stamp_t;
+typedef stamp_t ledger_stamp_t; /* edge/base/stamp.h: began, checked_to, mark */
 
 void ledger_stamp_init(ledger_stamp_t *st, uint64_t began);
 /* From disk: the verdict belongs to checked_to, so both are kept or neither (then checked_to = began, MARK_NONE). */

@@ -66,6 +66,11 @@ static inline span_t object_selecting(const object_t *o)
 {
     return span_of(o->text + o->key_len, o->selecting_len);
 }
+/* Length of the whole representation: what arrived if that is all, else what was declared; -1 unknown (yet). */
+static inline int64_t object_length(const object_t *o)
+{
+    return body_state(o->body) == BODY_COMPLETE ? (int64_t)body_length(o->body) : o->meta.content_length;
+}
 /* Everything it takes in memory: itself, key, fields, tags, body, with the allocator's share. */
 size_t object_bytes(const object_t *o);
 /* The same without the body, which several objects may share. */

@@ -1,0 +1,306 @@
+/* The life of a fetch as others see it: references, phases, readers. What happens on the wire is in fetch_fsm.c, what
+ * becomes of the bytes in fetch_fill.c.
+ *
+ * A shared fetch goes on without its readers: the next request will want it. One that isn't stored lives for its
+ * readers alone; the slowest of them holds it back, and when the last one leaves it is given up. Readers on other loops
+ * tell the owner by one message, however many of them have something to tell. */
+#include "edge/fetch/fetch.h"
+
+#include <stdlib.h>
+
+#include "edge/base/clock.h"
+#include "edge/base/mem.h"
+#include "edge/fetch/fetch_priv.h"
+
+enum { FETCH_ARENA_MOST = 1024 * 1024 };
+
+static void fetch_ref_owner(void *f)
+{
+    fetch_ref(f);
+}
+
+static void fetch_unref_owner(void *f)
+{
+    fetch_unref(f);
+}
+
+static void fetch_copy_fields(fetch_t *f, fields_t *to, const fields_t *from)
+{
+    fields_init(to, &f->arena);
+    for (size_t i = 0; from != NULL && i < from->n; i++) {
+        span_t name = arena_copy(&f->arena, from->v[i].name), value = arena_copy(&f->arena, from->v[i].value);
+        CHECK(name.p != NULL && value.p != NULL && fields_add(to, name, value) == ERR_OK);
+    }
+}
+
+static void fetch_copy_key(fetch_t *f, const cache_key_t *k)
+{
+    arena_t *a = &f->arena;
+    f->key = (cache_key_t){.digest = k->digest, .uri_digest = k->uri_digest};
+    f->key.scheme = arena_copy(a, k->scheme);
+    f->key.host = arena_copy(a, k->host);
+    f->key.path = arena_copy(a, k->path);
+    f->key.query = k->query.p != NULL ? arena_copy(a, k->query) : SPAN_NONE;
+    f->key.uri = arena_copy(a, k->uri);
+    f->key.text = arena_copy(a, k->text);
+}
+
+static void fetch_nudged(loop_message_t *m)
+{
+    fetch_t *f = CONTAINER_OF(m, fetch_t, nudge);
+    pthread_mutex_lock(&f->mutex);
+    f->nudged = false;
+    bool alone = list_empty(&f->readers);
+    pthread_mutex_unlock(&f->mutex);
+    bool shared = f->spec.share && !f->windowed && (fetch_phase(f) == FETCH_WAITING || f->response.sharable);
+    if (!f->ended) {
+        if (alone && !shared)
+            fetch_fsm_abandon(f);
+        else if (f->paused && !fetch_window_full(f))
+            fetch_fsm_resume(f);
+    }
+    fetch_unref(f);
+}
+
+fetch_t *fetch_new(const fetch_deps_t *deps, const fetch_spec_t *spec)
+{
+    fetch_t *f = mem_zalloc(sizeof *f);
+    atomic_init(&f->refs, 1);
+    notice_init(&f->notice, f, fetch_ref_owner, fetch_unref_owner);
+    pthread_mutex_init(&f->mutex, NULL);
+    list_init(&f->readers);
+    f->nudge.run = fetch_nudged;
+    arena_init(&f->arena, 0);
+    f->deps = deps;
+    f->spec = *spec;
+    conf_ref(spec->conf);
+    fetch_copy_key(f, spec->key);
+    fetch_copy_fields(f, &f->request, spec->request);
+    fetch_copy_fields(f, &f->forward, spec->forward);
+    f->spec.key = &f->key;
+    f->spec.request = &f->request;
+    f->spec.forward = &f->forward;
+    f->spec.method_name = arena_copy(&f->arena, spec->method_name);
+    f->spec.client_host = arena_copy(&f->arena, spec->client_host);
+    f->spec.target = arena_copy(&f->arena, spec->target);
+    f->spec.body = spec->has_body ? arena_copy(&f->arena, spec->body) : SPAN_NONE;
+    if (spec->validate != NULL)
+        object_ref(spec->validate);
+    atomic_init(&f->windowed, !spec->share);
+    return f;
+}
+
+void fetch_run(fetch_t *f)
+{
+    fetch_ref(f); /* the running fetch's own */
+    f->started_nanos = clock_nanos();
+    fetch_fsm_begin(f);
+}
+
+fetch_t *fetch_ref(fetch_t *f)
+{
+    atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
+    return f;
+}
+
+void fetch_unref(fetch_t *f)
+{
+    if (f == NULL || atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    CHECK(list_empty(&f->readers) && f->call == NULL);
+    notice_release(&f->notice);
+    pthread_mutex_destroy(&f->mutex);
+    object_unref(f->response.object);
+    object_unref(f->spec.validate);
+    free(atomic_load_explicit(&f->hints, memory_order_relaxed));
+    conf_unref(f->spec.conf);
+    arena_release(&f->arena);
+    free(f);
+}
+
+void fetch_publish(fetch_t *f, fetch_phase_t phase)
+{
+    f->head_nanos = clock_nanos() - f->started_nanos;
+    atomic_store_explicit(&f->phase, phase, memory_order_release);
+}
+
+void fetch_settle(fetch_t *f)
+{
+    if (f->settled)
+        return;
+    f->settled = true;
+    if (f->spec.on_settled != NULL)
+        f->spec.on_settled(f, f->spec.arg);
+}
+
+fetch_phase_t fetch_phase(const fetch_t *f)
+{
+    return (fetch_phase_t)atomic_load_explicit(&f->phase, memory_order_acquire);
+}
+
+const fetch_response_t *fetch_response(const fetch_t *f)
+{
+    CHECK(fetch_phase(f) == FETCH_STREAMING);
+    return &f->response;
+}
+
+upstream_result_t fetch_result(const fetch_t *f)
+{
+    return f->result;
+}
+
+const fieldblock_t *fetch_early_hints(const fetch_t *f)
+{
+    return atomic_load_explicit(&f->hints, memory_order_acquire);
+}
+
+uint64_t fetch_began(const fetch_t *f)
+{
+    return f->spec.began;
+}
+
+const cache_key_t *fetch_key(const fetch_t *f)
+{
+    return &f->key;
+}
+
+const fields_t *fetch_request_fields(const fetch_t *f)
+{
+    return &f->request;
+}
+
+method_t fetch_method(const fetch_t *f)
+{
+    return f->spec.method;
+}
+
+span_t fetch_target(const fetch_t *f)
+{
+    return f->spec.target;
+}
+
+span_t fetch_client_host(const fetch_t *f)
+{
+    return f->spec.client_host;
+}
+
+const conf_t *fetch_conf(const fetch_t *f)
+{
+    return f->spec.conf;
+}
+
+const conf_site_t *fetch_site(const fetch_t *f)
+{
+    return f->spec.site;
+}
+
+bool fetch_shares(const fetch_t *f)
+{
+    return f->spec.share;
+}
+
+bool fetch_past_shields(const fetch_t *f)
+{
+    return f->spec.past_shields;
+}
+
+const char *fetch_upstream_name(const fetch_t *f)
+{
+    return f->upstream_name != NULL ? f->upstream_name : "-";
+}
+
+int64_t fetch_nanos(const fetch_t *f)
+{
+    return f->head_nanos;
+}
+
+bool fetch_covered(fetch_t *f, ledger_t *l)
+{
+    uint64_t head = ledger_head(l), upto;
+    if (f->spec.began == head)
+        return false;
+    if (fetch_phase(f) != FETCH_STREAMING)
+        return true; /* its tags are not known yet */
+    const object_t *o = f->response.object;
+    ledger_subject_t subject = {
+        .uri = f->key.uri, .uri_digest = f->key.uri_digest, .tags = o->tags, .tags_n = o->tags_n};
+    return ledger_check(l, &subject, f->spec.began, &upto) != MARK_NONE;
+}
+
+/* ---- readers ---- */
+
+static void fetch_tell_owner(fetch_t *f)
+{
+    pthread_mutex_lock(&f->mutex);
+    bool post = !f->nudged;
+    f->nudged = true;
+    pthread_mutex_unlock(&f->mutex);
+    if (post) {
+        fetch_ref(f);
+        loop_post(f->deps->loop, &f->nudge);
+    }
+}
+
+void fetch_attach(fetch_t *f, fetch_reader_t *r, void (*run)(notice_waiter_t *))
+{
+    r->fetch = fetch_ref(f);
+    notice_waiter_init(&r->waiter, run);
+    atomic_init(&r->consumed, 0);
+    pthread_mutex_lock(&f->mutex);
+    list_push_back(&f->readers, &r->link);
+    pthread_mutex_unlock(&f->mutex);
+}
+
+void fetch_wait(fetch_reader_t *r, loop_t *loop)
+{
+    notice_subscribe(&r->fetch->notice, loop, &r->waiter);
+}
+
+void fetch_consumed(fetch_reader_t *r, uint64_t upto)
+{
+    fetch_t *f = r->fetch;
+    uint64_t before = atomic_exchange_explicit(&r->consumed, upto, memory_order_acq_rel);
+    /* only a response that is not stored is held back; telling its owner at each half window is enough */
+    if (atomic_load_explicit(&f->windowed, memory_order_relaxed) &&
+        upto / (FETCH_WINDOW / 2) != before / (FETCH_WINDOW / 2))
+        fetch_tell_owner(f);
+}
+
+void fetch_detach(fetch_reader_t *r)
+{
+    fetch_t *f = r->fetch;
+    if (f == NULL)
+        return;
+    notice_unsubscribe(&r->waiter);
+    pthread_mutex_lock(&f->mutex);
+    list_remove(&r->link);
+    bool last = list_empty(&f->readers);
+    pthread_mutex_unlock(&f->mutex);
+    r->fetch = NULL;
+    if (last)
+        fetch_tell_owner(f);
+    fetch_unref(f);
+}
+
+/* Trims what every reader has consumed; is there still a window's worth unread? */
+bool fetch_window_full(fetch_t *f)
+{
+    if (f->response.object == NULL)
+        return false;
+    body_t *body = f->response.object->body;
+    uint64_t least = body_length(body);
+    pthread_mutex_lock(&f->mutex);
+    for (list_t *n = f->readers.next; n != &f->readers; n = n->next) {
+        uint64_t c = atomic_load_explicit(&LIST_ITEM(n, fetch_reader_t, link)->consumed, memory_order_acquire);
+        if (c < least)
+            least = c;
+    }
+    pthread_mutex_unlock(&f->mutex);
+    size_t freed = body_trim(body, least);
+    if (f->reserved > 0) {
+        size_t back = freed < f->reserved ? freed : (size_t)f->reserved;
+        store_unreserve(f->deps->store, back);
+        f->reserved -= back;
+    }
+    return body_length(body) - least >= FETCH_WINDOW;
+}

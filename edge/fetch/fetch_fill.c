@@ -1,0 +1,218 @@
+/* From what arrives to a stored response: the head becomes an object with everything policy derives from it, the bytes
+ * go into its body, and when the body is whole the purge ledger is asked once more before it is stored.
+ *
+ * Memory: a fill holds what its body takes from the budget before it takes it. Where there is no room, or the response
+ * is larger than may be stored, it streams through: readers go on undisturbed, and what all of them have read is freed.
+ */
+#include <stdlib.h>
+
+#include "edge/base/log.h"
+#include "edge/base/mem.h"
+#include "edge/fetch/fetch_priv.h"
+#include "edge/http/date.h"
+#include "edge/policy/revalidate.h"
+#include "edge/policy/tags.h"
+#include "edge/policy/vary.h"
+#include "edge/tbl/metrics.h"
+#include "shield/tier.h"
+
+static bool fetch_fill_reserve(fetch_t *f, size_t bytes)
+{
+    if (bytes == 0)
+        return true;
+    if (!store_reserve(f->deps->store, bytes))
+        return false;
+    f->reserved += bytes;
+    return true;
+}
+
+/* The fields as they are stored: without Age (it is added anew at each use) and the tier's own; with a Date (RFC
+ * 9110 6.6.1). */
+static void fetch_fill_clean(fetch_t *f, fields_t *fields, msec_t now_wall)
+{
+    fields_remove(fields, SPAN("age"));
+    fields_remove(fields, SPAN("content-length"));
+    for (size_t i = 0; i < fields->n;) {
+        if (tier_internal_field(fields->v[i].name))
+            fields_remove(fields, fields->v[i].name);
+        else
+            i++;
+    }
+    msec_t parsed;
+    span_t date = fields_get(fields, SPAN("date"));
+    if (date.p == NULL || date_parse(date, now_wall, &parsed) != ERR_OK) {
+        char *text = arena_alloc(&f->arena, DATE_LEN + 1);
+        date_format(now_wall, text);
+        fields_set(fields, SPAN("date"), span_of(text, DATE_LEN));
+    }
+}
+
+static object_t *fetch_fill_object(fetch_t *f, const fields_t *kept, const stored_t *meta, body_t *body,
+                                   span_t selecting)
+{
+    digest_t *tags = NULL;
+    size_t tags_n = 0;
+    fieldblock_t *block;
+    if (fieldblock_pack(kept, &block) != ERR_OK)
+        return NULL;
+    if (tags_collect(kept, &f->arena, &tags, &tags_n) != ERR_OK) {
+        tags_n = 0;
+        if (f->response.storable == STORABLE_YES) {
+            f->response.storable = STORABLE_TOO_MANY_TAGS;
+            metrics_add(METRIC_TOO_MANY_TAGS, 0, 1);
+            log_warn("%.*s carries more or longer tags than allowed: not stored", SPAN_ARG(f->key.uri));
+        }
+    }
+    return object_new(&f->key, selecting, meta, f->spec.began, block, body, tags, tags_n);
+}
+
+/* A validation that succeeded: a new object around the stored bytes. */
+static fetch_fill_verdict_t fetch_fill_not_modified(fetch_t *f, const fields_t *fields, msec_t now)
+{
+    object_t *old = f->spec.validate;
+    fields_t merged;
+    stored_t meta;
+    if (!revalidate_selects(old->fields, fields))
+        return FETCH_FILL_AGAIN_UNCONDITIONAL;
+    if (revalidate_merge(old->fields, fields, &f->arena, &merged) != ERR_OK)
+        return FETCH_FILL_BAD;
+    /* Age speaks of this validation, so it is read from the 304, not from what is stored */
+    fields_t with_age;
+    fields_init(&with_age, &f->arena);
+    for (size_t i = 0; i < merged.n; i++)
+        if (!span_eq(merged.v[i].name, SPAN("age")))
+            fields_add(&with_age, merged.v[i].name, merged.v[i].value);
+    span_t age;
+    for (size_t i = 0; fields_next(fields, SPAN("age"), &i, &age);)
+        fields_add(&with_age, SPAN("age"), age);
+    stored_describe(&meta, old->meta.status, &with_age, &f->request, &f->spec.rules, f->request_time, now, &f->arena);
+    meta.content_length = old->meta.content_length;
+    f->response.storable =
+        storable_decide(f->spec.method, &f->request, old->meta.status, &with_age, &meta, &f->spec.rules, &f->arena);
+    span_t selecting = SPAN_NONE;
+    if (vary_pack(&f->arena, &with_age, &f->request, &selecting) != ERR_OK)
+        f->response.storable = STORABLE_VARY_ANY;
+    fetch_fill_clean(f, &with_age, now);
+    f->response.object = fetch_fill_object(f, &with_age, &meta, body_ref(old->body), selecting);
+    if (f->response.object == NULL) {
+        body_unref(old->body);
+        return FETCH_FILL_BAD;
+    }
+    f->response.validated = true;
+    f->response.sharable = f->spec.share && f->response.storable == STORABLE_YES && !f->response.stale_from_shield;
+    return FETCH_FILL_OK;
+}
+
+fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *received, int64_t content_length)
+{
+    msec_t now = f->deps->loop->now.wall;
+    fields_t fields;
+    fields_init(&fields, &f->arena);
+    for (size_t i = 0; i < received->n; i++) { /* the call's views end with it */
+        span_t name = arena_copy(&f->arena, received->v[i].name), value = arena_copy(&f->arena, received->v[i].value);
+        if (name.p == NULL || value.p == NULL || fields_add(&fields, name, value) != ERR_OK)
+            return FETCH_FILL_BAD;
+    }
+    fetch_response_t *r = &f->response;
+    *r = (fetch_response_t){.upstream_status = status, .via_shield = f->hop.shield};
+    r->stale_from_shield = f->hop.shield && tier_marked_stale(&fields);
+    if (status == 304 && f->validators_sent)
+        return fetch_fill_not_modified(f, &fields, now);
+
+    stored_t meta;
+    stored_describe(&meta, status, &fields, &f->request, &f->spec.rules, f->request_time, now, &f->arena);
+    bool no_body = f->spec.method == METHOD_HEAD || status == 204 || status == 304;
+    meta.content_length = no_body && f->spec.method != METHOD_HEAD ? 0 : content_length;
+    r->storable = storable_decide(f->spec.method, &f->request, status, &fields, &meta, &f->spec.rules, &f->arena);
+    span_t selecting = SPAN_NONE;
+    if (vary_pack(&f->arena, &fields, &f->request, &selecting) != ERR_OK && r->storable == STORABLE_YES)
+        r->storable = STORABLE_VARY_ANY;
+    fetch_fill_clean(f, &fields, now);
+
+    int64_t declared = no_body ? 0 : content_length;
+    bool wanted = f->spec.share && r->storable == STORABLE_YES && !r->stale_from_shield;
+    bool room = wanted && declared <= (int64_t)f->deps->max_object;
+    if (wanted && !room)
+        metrics_add(METRIC_FILLS, LABEL_FILL_TOO_BIG, 1);
+    if (room && declared > 0 && !fetch_fill_reserve(f, (size_t)declared + FIELDS_MAX_COUNT)) {
+        metrics_add(METRIC_FILLS, LABEL_FILL_BUDGET, 1);
+        room = false;
+    }
+    /* one chunk for the whole only where the whole will stay in memory */
+    body_t *body = body_new(room ? declared : -1);
+    r->object = fetch_fill_object(f, &fields, &meta, body, selecting);
+    if (r->object == NULL) {
+        body_unref(body);
+        return FETCH_FILL_BAD;
+    }
+    if (f->hop.shield)
+        atomic_fetch_or(&r->object->flags, OBJECT_VIA_SHIELD);
+    r->sharable = room && r->storable == STORABLE_YES;
+    if (!r->sharable) {
+        atomic_store_explicit(&f->windowed, true, memory_order_relaxed);
+        if (f->spec.share && !wanted)
+            metrics_add(METRIC_FILLS, LABEL_FILL_UNCACHEABLE, 1);
+    }
+    return FETCH_FILL_OK;
+}
+
+/* Too large for what may be stored after all: from here on only readers hold it. */
+static void fetch_fill_overflow(fetch_t *f, unsigned why)
+{
+    metrics_add(METRIC_FILLS, why, 1);
+    atomic_store_explicit(&f->windowed, true, memory_order_relaxed);
+    fetch_settle(f);
+}
+
+err_t fetch_fill_body(fetch_t *f, span_t bytes)
+{
+    body_t *body = f->response.object->body;
+    if (!atomic_load_explicit(&f->windowed, memory_order_relaxed) && body->declared < 0) {
+        if (body_length(body) + bytes.n > f->deps->max_object)
+            fetch_fill_overflow(f, LABEL_FILL_TOO_BIG);
+        else if (!fetch_fill_reserve(f, body_would_grow(body, bytes.n)))
+            fetch_fill_overflow(f, LABEL_FILL_BUDGET);
+    }
+    metrics_add(METRIC_BYTES_MOVED, LABEL_DIRECTION_UPSTREAM_IN, bytes.n);
+    return body_append(body, bytes, NULL);
+}
+
+static void fetch_fill_commit(fetch_t *f)
+{
+    object_t *o = f->response.object;
+    ledger_subject_t subject = {
+        .uri = f->key.uri, .uri_digest = f->key.uri_digest, .tags = o->tags, .tags_n = o->tags_n};
+    mark_t mark = ledger_stamp_check(f->deps->ledger, &o->stamp, &subject);
+    if (mark >= MARK_STRICT) {
+        metrics_add(METRIC_FILLS, LABEL_FILL_PURGED, 1);
+        return;
+    }
+    if (store_insert(f->deps->store, o, f->reserved) == ERR_OK) {
+        f->reserved = 0;
+        metrics_add(METRIC_FILLS, LABEL_FILL_STORED, 1);
+    } else {
+        metrics_add(METRIC_FILLS, LABEL_FILL_BUDGET, 1);
+    }
+}
+
+void fetch_fill_end(fetch_t *f, bool whole)
+{
+    object_t *o = f->response.object;
+    body_t *body = o->body;
+    if (f->response.validated) {
+        if (whole && f->response.sharable)
+            fetch_fill_commit(f);
+    } else {
+        int64_t declared = f->spec.method == METHOD_HEAD ? -1 : o->meta.content_length;
+        if (declared >= 0 && body_length(body) != (uint64_t)declared)
+            whole = false;
+        bool keep = whole && f->response.sharable && !atomic_load_explicit(&f->windowed, memory_order_relaxed);
+        body_end(body, whole ? BODY_COMPLETE : BODY_FAILED);
+        if (keep)
+            fetch_fill_commit(f);
+        else if (!whole && f->response.sharable)
+            metrics_add(METRIC_FILLS, LABEL_FILL_CUT, 1);
+    }
+    store_unreserve(f->deps->store, f->reserved);
+    f->reserved = 0;
+}

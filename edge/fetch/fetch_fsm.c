@@ -1,0 +1,181 @@
+/* The attempts of a fetch, from the first hop to the end of the body.
+ *
+ *   begin ─► next hop ─► send ─► head ─► body… ─► end
+ *               ▲          │       │        │
+ *               └─ failed ─┘       │        └─ cut: the body fails, nothing is stored
+ *                  before a head   └─ 304 that selects nothing: once more without validators
+ *
+ * A request goes to another hop only if it surely had no effect on the first, or its method is idempotent. */
+#include "edge/base/clock.h"
+#include "edge/base/log.h"
+#include "edge/fetch/fetch_priv.h"
+#include "edge/policy/revalidate.h"
+
+static const upstream_events_t fetch_fsm_events;
+
+static void fetch_fsm_finish(fetch_t *f)
+{
+    f->ended = true;
+    f->call = NULL;
+    fetch_settle(f);
+    notice_wake(&f->notice);
+    fetch_unref(f); /* the running fetch's own */
+}
+
+static void fetch_fsm_fail(fetch_t *f, upstream_result_t result)
+{
+    f->result = result;
+    fetch_publish(f, FETCH_FAILED);
+    fetch_fsm_finish(f);
+}
+
+static void fetch_fsm_send(fetch_t *f)
+{
+    const conf_t *conf = f->spec.conf;
+    fields_t fields;
+    fields_init(&fields, &f->arena);
+    for (size_t i = 0; i < f->forward.n; i++)
+        fields_add(&fields, f->forward.v[i].name, f->forward.v[i].value);
+    if (f->attempt >= FETCH_HOPS_MAX ||
+        !f->deps->router->next(f->deps->router->arg, f, f->attempt, &f->hop, &fields, &f->arena)) {
+        fetch_fsm_fail(f, f->result != UPSTREAM_OK ? f->result : UPSTREAM_NO_ROUTE);
+        return;
+    }
+    f->attempt++;
+    f->upstream_name = f->hop.to->url.p; /* the fetch holds the configuration */
+    f->validators_sent =
+        f->spec.validate != NULL && revalidate_add_validators(f->spec.validate->fields, &fields, &f->arena);
+    f->request_time = f->deps->loop->now.wall;
+    f->attempt_nanos = clock_nanos();
+    upstream_request_t r = {
+        .to = {.https = f->hop.to->https,
+               .host = f->hop.to->host,
+               .port = f->hop.to->port,
+               .unix_path = f->hop.to->unix_path,
+               .ca = f->hop.ca},
+        .method = f->spec.method_name,
+        .target = f->spec.target,
+        .fields = &fields,
+        .body = f->spec.body,
+        .has_body = f->spec.has_body,
+        .head = f->spec.method == METHOD_HEAD,
+        .connect_timeout = conf->upstream.connect_timeout,
+        .first_byte_timeout = conf->upstream.first_byte_timeout,
+        .idle_timeout = conf->upstream.idle_timeout,
+    };
+    f->call = f->deps->client->ops->start(f->deps->client, &r, &fetch_fsm_events, f);
+}
+
+static void fetch_fsm_report(fetch_t *f, upstream_result_t result, int status)
+{
+    f->deps->router->report(f->deps->router->arg, f, &f->hop, result, status, clock_nanos() - f->attempt_nanos);
+}
+
+static void fetch_fsm_on_informational(void *arg, int status, const fields_t *fields)
+{
+    fetch_t *f = arg;
+    fieldblock_t *block;
+    if (status != 103 || atomic_load_explicit(&f->hints, memory_order_relaxed) != NULL ||
+        fieldblock_pack(fields, &block) != ERR_OK)
+        return;
+    atomic_store_explicit(&f->hints, block, memory_order_release);
+    notice_wake(&f->notice);
+}
+
+static void fetch_fsm_on_head(void *arg, int status, const fields_t *fields, int64_t content_length)
+{
+    fetch_t *f = arg;
+    switch (fetch_fill_head(f, status, fields, content_length)) {
+    case FETCH_FILL_OK:
+        fetch_fsm_report(f, UPSTREAM_OK, status);
+        fetch_publish(f, FETCH_STREAMING);
+        if (!f->response.sharable)
+            fetch_settle(f);
+        notice_wake(&f->notice);
+        break;
+    case FETCH_FILL_AGAIN_UNCONDITIONAL:
+        fetch_fsm_report(f, UPSTREAM_OK, status);
+        f->deps->client->ops->cancel(f->call);
+        f->call = NULL;
+        object_unref(f->spec.validate);
+        f->spec.validate = NULL;
+        fetch_fsm_send(f);
+        break;
+    case FETCH_FILL_BAD:
+        f->deps->client->ops->cancel(f->call);
+        f->call = NULL;
+        fetch_fsm_report(f, UPSTREAM_MALFORMED, status);
+        fetch_fsm_fail(f, UPSTREAM_MALFORMED);
+        break;
+    }
+}
+
+static bool fetch_fsm_on_body(void *arg, span_t bytes)
+{
+    fetch_t *f = arg;
+    if (f->response.validated)
+        return true; /* a 304 has no body; what comes all the same is nobody's */
+    if (atomic_load_explicit(&f->windowed, memory_order_relaxed) && fetch_window_full(f)) {
+        f->paused = true;
+        return false;
+    }
+    if (fetch_fill_body(f, bytes) != ERR_OK) {
+        f->deps->client->ops->cancel(f->call);
+        fetch_fill_end(f, false);
+        fetch_fsm_finish(f);
+        return true;
+    }
+    notice_wake(&f->notice);
+    return true;
+}
+
+static void fetch_fsm_on_done(void *arg, upstream_result_t result)
+{
+    fetch_t *f = arg;
+    f->call = NULL;
+    if (fetch_phase(f) == FETCH_STREAMING) {
+        if (result != UPSTREAM_OK)
+            log_warn("upstream %s: response to %.*s %.*s not complete: %s", fetch_upstream_name(f),
+                     SPAN_ARG(f->spec.method_name), SPAN_ARG(f->key.uri), upstream_word(result));
+        fetch_fill_end(f, result == UPSTREAM_OK);
+        fetch_fsm_finish(f);
+        return;
+    }
+    fetch_fsm_report(f, result, 0);
+    f->result = result;
+    if (upstream_untouched(result) || method_idempotent(f->spec.method))
+        fetch_fsm_send(f); /* the router says when it is enough */
+    else
+        fetch_fsm_fail(f, result);
+}
+
+static const upstream_events_t fetch_fsm_events = {
+    .informational = fetch_fsm_on_informational,
+    .head = fetch_fsm_on_head,
+    .body = fetch_fsm_on_body,
+    .done = fetch_fsm_on_done,
+};
+
+void fetch_fsm_begin(fetch_t *f)
+{
+    fetch_fsm_send(f);
+}
+
+void fetch_fsm_resume(fetch_t *f)
+{
+    f->paused = false;
+    f->deps->client->ops->resume(f->call);
+}
+
+void fetch_fsm_abandon(fetch_t *f)
+{
+    if (f->call != NULL)
+        f->deps->client->ops->cancel(f->call);
+    f->call = NULL;
+    if (fetch_phase(f) == FETCH_STREAMING) {
+        fetch_fill_end(f, false);
+        fetch_fsm_finish(f);
+    } else {
+        fetch_fsm_fail(f, UPSTREAM_ABANDONED);
+    }
+}

@@ -1,0 +1,58 @@
+/* Inside of a fetch, for the files of this folder. */
+#ifndef BRINK_FETCH_FETCH_PRIV_H
+#define BRINK_FETCH_FETCH_PRIV_H
+
+#include "edge/fetch/fetch.h"
+
+struct fetch {
+    atomic_int refs;
+    notice_t notice;
+    const fetch_deps_t *deps;
+    fetch_spec_t spec; /* with everything it points to copied into the arena or referenced */
+    cache_key_t key;
+    fields_t request, forward;
+    arena_t arena; /* written before the fetch is published, and by its owner while WAITING */
+
+    /* ---- published by phase (release) ---- */
+    _Atomic int phase;
+    fetch_response_t response;
+    upstream_result_t result;
+    const char *upstream_name;
+    int64_t head_nanos;
+    fieldblock_t *_Atomic hints;
+    _Atomic bool windowed; /* not to be stored: readers hold it back, what they have read is freed */
+
+    /* ---- owner only ---- */
+    upstream_call_t *call;
+    upstream_events_t const *events;
+    fetch_hop_t hop;
+    unsigned attempt;
+    bool validators_sent, paused, settled, ended;
+    msec_t request_time; /* wall: of the attempt that is running */
+    int64_t started_nanos, attempt_nanos;
+    uint64_t reserved;    /* bytes of the memory budget held for the body */
+    loop_message_t nudge; /* readers → owner: consumed, or gone */
+
+    /* ---- readers ---- */
+    pthread_mutex_t mutex; /* guards readers, nudged */
+    list_t readers;
+    bool nudged;
+};
+
+/* fetch.c */
+void fetch_publish(fetch_t *f, fetch_phase_t phase);
+void fetch_settle(fetch_t *f);
+bool fetch_window_full(fetch_t *f);
+
+/* fetch_fsm.c: drives the attempts. */
+void fetch_fsm_begin(fetch_t *f);
+void fetch_fsm_resume(fetch_t *f);
+void fetch_fsm_abandon(fetch_t *f);
+
+/* fetch_fill.c: turns what arrives into a stored response. */
+typedef enum fetch_fill_verdict { FETCH_FILL_OK, FETCH_FILL_AGAIN_UNCONDITIONAL, FETCH_FILL_BAD } fetch_fill_verdict_t;
+fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *fields, int64_t content_length);
+err_t fetch_fill_body(fetch_t *f, span_t bytes);
+void fetch_fill_end(fetch_t *f, bool whole);
+
+#endif

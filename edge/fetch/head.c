@@ -1,0 +1,110 @@
+/* Two parsers that read one head differently are how responses get smuggled and caches poisoned, so anything that could
+ * be read in two ways ends the response: bare CR or LF, folded lines, white space before the colon, bytes that no field
+ * may have, Content-Length that is not one plain number (a list of equal ones included: RFC 9112 6.3 lets us refuse),
+ * Content-Length beside Transfer-Encoding, Transfer-Encoding that is not exactly "chunked" or comes from HTTP/1.0. */
+#include "edge/fetch/head.h"
+
+#include "edge/http/method.h"
+
+enum {
+    HEAD_DIGITS_MAX = 18,
+    HEAD_FIELDS_MOST = FIELDS_MAX_COUNT - 16 /* leaves room for what brink adds to a response */
+};
+
+void head_init(head_t *h)
+{
+    *h = (head_t){.content_length = -1};
+    arena_init(&h->arena, FIELDS_MAX_BYTES * 4);
+    fields_init(&h->fields, &h->arena);
+}
+
+void head_release(head_t *h)
+{
+    arena_release(&h->arena);
+}
+
+static head_verdict_t head_status(head_t *h, span_t line)
+{
+    head_release(h);
+    head_init(h);
+    if (line.n < 12 || !span_starts(line, SPAN("HTTP/1.")) || (line.p[7] != '0' && line.p[7] != '1') ||
+        line.p[8] != ' ')
+        return HEAD_BAD;
+    int status = 0;
+    for (int i = 9; i < 12; i++) {
+        if (line.p[i] < '0' || line.p[i] > '9')
+            return HEAD_BAD;
+        status = status * 10 + (line.p[i] - '0');
+    }
+    if (status < 100 || status > 599 || (line.n > 12 && line.p[12] != ' '))
+        return HEAD_BAD;
+    h->minor = line.p[7] - '0';
+    h->status = status;
+    return HEAD_MORE;
+}
+
+static bool head_length(head_t *h, span_t value)
+{
+    int64_t n = 0;
+    if (value.n == 0 || value.n > HEAD_DIGITS_MAX)
+        return false;
+    for (size_t i = 0; i < value.n; i++) {
+        if (value.p[i] < '0' || value.p[i] > '9')
+            return false;
+        n = n * 10 + (value.p[i] - '0');
+    }
+    if (h->content_length >= 0)
+        return false;
+    h->content_length = n;
+    return true;
+}
+
+static head_verdict_t head_end(head_t *h)
+{
+    if (h->status == 101 || (h->chunked && h->content_length >= 0) || (h->chunked && h->minor == 0))
+        return HEAD_BAD;
+    fields_remove_hop_by_hop(&h->fields);
+    if (h->status < 200) {
+        return HEAD_INFORMATIONAL;
+    }
+    return HEAD_FINAL;
+}
+
+head_verdict_t head_line(head_t *h, span_t line)
+{
+    if (line.n < 2 || line.p[line.n - 1] != '\n' || line.p[line.n - 2] != '\r')
+        return HEAD_BAD;
+    line.n -= 2;
+    h->bytes += line.n;
+    if (h->bytes > FIELDS_MAX_BYTES)
+        return HEAD_OVER;
+    if (memchr(line.p, '\r', line.n) != NULL || memchr(line.p, '\0', line.n) != NULL)
+        return HEAD_BAD;
+    if (h->status == 0 || (h->status < 200 && span_starts(line, SPAN("HTTP/"))))
+        return head_status(h, line);
+    if (line.n == 0)
+        return head_end(h);
+    size_t colon = span_find(line, ':');
+    if (colon == line.n)
+        return HEAD_BAD;
+    span_t name = span_upto(line, colon), value = span_trim(span_from(line, colon + 1));
+    if (!fields_name_valid(name) || !fields_value_valid(value))
+        return HEAD_BAD;
+    name = arena_copy(&h->arena, name);
+    value = arena_copy(&h->arena, value);
+    if (name.p == NULL || value.p == NULL)
+        return HEAD_OVER;
+    for (size_t i = 0; i < name.n; i++)
+        ((char *)name.p)[i] = span_lower(name.p[i]); /* our own copy */
+    if (span_eq(name, SPAN("content-length")))
+        return head_length(h, value) ? HEAD_MORE : HEAD_BAD;
+    if (span_eq(name, SPAN("transfer-encoding"))) {
+        if (h->chunked || !span_caseeq(value, SPAN("chunked")))
+            return HEAD_BAD;
+        h->chunked = true;
+        return HEAD_MORE;
+    }
+    if (h->fields.n >= HEAD_FIELDS_MOST || fields_add(&h->fields, name, value) != ERR_OK)
+        return HEAD_OVER;
+    return HEAD_MORE;
+}

@@ -1,0 +1,25 @@
+/* Reading an upstream's response head, line by line, as strictly as a cache must (RFC 9112). Pure. */
+#ifndef BRINK_FETCH_HEAD_H
+#define BRINK_FETCH_HEAD_H
+
+#include "edge/http/fields.h"
+
+typedef struct head {
+    arena_t arena;          /* of this head; emptied by each new status line */
+    fields_t fields;        /* lower-case names; framing fields and hop-by-hop fields taken off when done */
+    int status;             /* 0 until a status line was read */
+    int minor;              /* of HTTP/1.x */
+    int64_t content_length; /* -1 unknown */
+    bool chunked;
+    size_t bytes;
+} head_t;
+
+typedef enum head_verdict { HEAD_MORE, HEAD_INFORMATIONAL, HEAD_FINAL, HEAD_BAD, HEAD_OVER } head_verdict_t;
+
+void head_init(head_t *h);
+void head_release(head_t *h);
+/* One line as it came off the wire, with its CRLF. INFORMATIONAL and FINAL come with the empty line; a head of 101 is
+ * bad (nobody asked for an upgrade). After INFORMATIONAL the next line must be a status line. */
+head_verdict_t head_line(head_t *h, span_t line);
+
+#endif

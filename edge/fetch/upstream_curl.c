@@ -1,0 +1,470 @@
+/* libcurl on our event loop: its sockets sit in an epoll set of their own, whose one descriptor the loop watches, so
+ * curl may open and close sockets as it likes; its timer is one of the loop's.
+ *
+ * libcurl keeps connections, verifies certificates and times out; but it reads responses leniently. So every raw header
+ * line goes through head.c first, and what is refused there aborts the transfer, which makes curl close the connection.
+ * What curl would add or decide by itself (Accept, User-Agent, Expect, proxies from the environment, path clean-up,
+ * decoding, redirects) is switched off. */
+#include "edge/fetch/upstream_curl.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "edge/base/log.h"
+#include "edge/base/mem.h"
+#include "edge/fetch/head.h"
+
+enum {
+    UPSTREAM_CURL_POOL = 512,         /* idle connections kept by one loop */
+    UPSTREAM_CURL_SPARE = 64,         /* easy handles kept for the next calls */
+    UPSTREAM_CURL_BUFFER = 128 * 1024 /* read at once */
+};
+
+#define UPSTREAM_CURL_SYSTEM_CA "/etc/ssl/certs"
+
+typedef struct upstream_curl {
+    upstream_t base;
+    CURLM *multi;
+    int epoll_fd;
+    loop_timer_t timer;
+    loop_message_t kick; /* runs curl after upstream_start, outside of the caller's stack */
+    bool kicked;
+    list_t pending; /* started, not yet given to curl: it must not be entered from its own callbacks */
+    list_t calls;
+    CURL *spare[UPSTREAM_CURL_SPARE];
+    size_t spares;
+    int depth; /* within a call into curl: calls are then freed later */
+    list_t dead;
+} upstream_curl_t;
+
+struct upstream_call {
+    list_t link;
+    upstream_curl_t *client;
+    CURL *easy;
+    struct curl_slist *lines;
+    const upstream_events_t *events;
+    void *arg;
+    head_t head;
+    loop_timer_t timer; /* first byte, then idle */
+    msec_t idle_timeout, active;
+    bool had_head, cancelled, paused;
+    upstream_result_t why; /* set before a callback aborts the transfer */
+    char *url, *target, *method;
+};
+
+static void upstream_curl_run(upstream_curl_t *u, curl_socket_t fd, int what);
+
+err_t upstream_curl_global_init(void)
+{
+    return curl_global_init(CURL_GLOBAL_ALL) == CURLE_OK ? ERR_OK : ERR_IO;
+}
+
+/* ---- what curl asks of the loop ---- */
+
+static int upstream_curl_on_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *known)
+{
+    upstream_curl_t *u = data;
+    (void)easy;
+    if (what == CURL_POLL_REMOVE) {
+        epoll_ctl(u->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+        return 0;
+    }
+    struct epoll_event ev = {.events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0),
+                             .data.fd = fd};
+    if (epoll_ctl(u->epoll_fd, known != NULL ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev) != 0 && errno == EEXIST)
+        epoll_ctl(u->epoll_fd, EPOLL_CTL_MOD, fd, &ev);
+    curl_multi_assign(u->multi, fd, u);
+    return 0;
+}
+
+static int upstream_curl_on_timer(CURLM *multi, long ms, void *data)
+{
+    upstream_curl_t *u = data;
+    (void)multi;
+    if (ms < 0)
+        loop_timer_stop(u->base.loop, &u->timer);
+    else
+        loop_timer_start(u->base.loop, &u->timer, ms);
+    return 0;
+}
+
+static void upstream_curl_timer_due(loop_timer_t *t)
+{
+    upstream_curl_run(CONTAINER_OF(t, upstream_curl_t, timer), CURL_SOCKET_TIMEOUT, 0);
+}
+
+/* ---- what curl tells of a transfer ---- */
+
+static size_t upstream_curl_on_header(char *p, size_t size, size_t n, void *data)
+{
+    upstream_call_t *c = data;
+    n *= size;
+    if (c->cancelled)
+        return 0;
+    if (c->had_head)
+        return n; /* trailers: dropped (RFC 9110 6.5.1 lets us) */
+    c->active = c->client->base.loop->now.boot;
+    switch (head_line(&c->head, span_of(p, n))) {
+    case HEAD_MORE:
+        return n;
+    case HEAD_INFORMATIONAL:
+        if (c->events->informational != NULL)
+            c->events->informational(c->arg, c->head.status, &c->head.fields);
+        return c->cancelled ? 0 : n;
+    case HEAD_FINAL:
+        c->had_head = true;
+        loop_timer_start(c->client->base.loop, &c->timer, c->idle_timeout);
+        c->events->head(c->arg, c->head.status, &c->head.fields, c->head.content_length);
+        return c->cancelled ? 0 : n;
+    case HEAD_BAD:
+        c->why = UPSTREAM_MALFORMED;
+        return 0;
+    case HEAD_OVER:
+        c->why = UPSTREAM_HEAD_TOO_BIG;
+        return 0;
+    }
+    return 0;
+}
+
+static size_t upstream_curl_on_body(char *p, size_t size, size_t n, void *data)
+{
+    upstream_call_t *c = data;
+    n *= size;
+    if (c->cancelled)
+        return CURL_WRITEFUNC_ERROR;
+    if (!c->had_head) { /* HTTP/0.9 or the like */
+        c->why = UPSTREAM_MALFORMED;
+        return CURL_WRITEFUNC_ERROR;
+    }
+    c->active = c->client->base.loop->now.boot;
+    bool taken = c->events->body(c->arg, span_of(p, n));
+    if (c->cancelled)
+        return CURL_WRITEFUNC_ERROR;
+    c->paused = !taken;
+    return taken ? n : CURL_WRITEFUNC_PAUSE;
+}
+
+static void upstream_curl_free_call(upstream_call_t *c)
+{
+    upstream_curl_t *u = c->client;
+    loop_timer_stop(u->base.loop, &c->timer);
+    list_remove(&c->link);
+    curl_multi_remove_handle(u->multi, c->easy);
+    curl_slist_free_all(c->lines);
+    if (u->spares < UPSTREAM_CURL_SPARE) {
+        curl_easy_reset(c->easy);
+        u->spare[u->spares++] = c->easy;
+    } else {
+        curl_easy_cleanup(c->easy);
+    }
+    head_release(&c->head);
+    free(c->url);
+    free(c->target);
+    free(c->method);
+    free(c);
+}
+
+static void upstream_curl_finish(upstream_call_t *c, upstream_result_t result)
+{
+    const upstream_events_t *events = c->events;
+    void *arg = c->arg;
+    upstream_curl_free_call(c);
+    events->done(arg, result);
+}
+
+static upstream_result_t upstream_curl_result(const upstream_call_t *c, CURLcode code)
+{
+    if (c->why != UPSTREAM_OK)
+        return c->why;
+    switch (code) {
+    case CURLE_OK:
+        return c->had_head ? UPSTREAM_OK : UPSTREAM_CLOSED;
+    case CURLE_COULDNT_RESOLVE_HOST:
+        return UPSTREAM_DNS;
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_URL_MALFORMAT:
+        return UPSTREAM_REFUSED;
+    case CURLE_OPERATION_TIMEDOUT:
+        return c->had_head ? UPSTREAM_IDLE_TIMEOUT : UPSTREAM_CONNECT_TIMEOUT; /* ours run on c->timer */
+    case CURLE_SSL_CONNECT_ERROR:
+        return UPSTREAM_TLS;
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_ISSUER_ERROR:
+        return UPSTREAM_TLS_CERTIFICATE;
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_BAD_CONTENT_ENCODING:
+        return UPSTREAM_MALFORMED;
+    case CURLE_PARTIAL_FILE:
+        return UPSTREAM_CUT;
+    default:
+        return c->had_head ? UPSTREAM_CUT : UPSTREAM_CLOSED;
+    }
+}
+
+static void upstream_curl_reap(upstream_curl_t *u)
+{
+    CURLMsg *m;
+    int left;
+    while ((m = curl_multi_info_read(u->multi, &left)) != NULL) {
+        if (m->msg != CURLMSG_DONE)
+            continue;
+        upstream_call_t *c = NULL;
+        CURLcode code = m->data.result;
+        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&c);
+        if (c->cancelled) {
+            upstream_curl_free_call(c);
+            continue;
+        }
+        upstream_curl_finish(c, upstream_curl_result(c, code));
+    }
+}
+
+/* The one way into curl: events may cancel calls, which are freed when curl is off the stack. */
+static void upstream_curl_run(upstream_curl_t *u, curl_socket_t fd, int what)
+{
+    int running;
+    u->depth++;
+    curl_multi_socket_action(u->multi, fd, what, &running);
+    u->depth--;
+    if (u->depth > 0)
+        return;
+    upstream_curl_reap(u);
+    for (list_t *node; (node = u->dead.next) != &u->dead;)
+        upstream_curl_free_call(LIST_ITEM(node, upstream_call_t, link));
+}
+
+void upstream_curl_ready(void *arg)
+{
+    upstream_curl_t *u = arg;
+    struct epoll_event ev[64];
+    int n = epoll_wait(u->epoll_fd, ev, 64, 0);
+    for (int i = 0; i < n; i++)
+        upstream_curl_run(u, ev[i].data.fd,
+                          (ev[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR) ? CURL_CSELECT_IN : 0) |
+                              (ev[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0));
+}
+
+static void upstream_curl_kick(loop_message_t *m)
+{
+    upstream_curl_t *u = CONTAINER_OF(m, upstream_curl_t, kick);
+    u->kicked = false;
+    for (list_t *node; (node = list_pop_front(&u->pending)) != NULL;) {
+        list_push_back(&u->calls, node);
+        CHECK(curl_multi_add_handle(u->multi, LIST_ITEM(node, upstream_call_t, link)->easy) == CURLM_OK);
+    }
+    upstream_curl_run(u, CURL_SOCKET_TIMEOUT, 0);
+}
+
+static void upstream_curl_kick_soon(upstream_curl_t *u)
+{
+    if (u->kicked)
+        return;
+    u->kicked = true;
+    loop_post(u->base.loop, &u->kick);
+}
+
+static void upstream_curl_timeout(loop_timer_t *t)
+{
+    upstream_call_t *c = CONTAINER_OF(t, upstream_call_t, timer);
+    loop_t *loop = c->client->base.loop;
+    if (c->had_head) {
+        msec_t quiet = loop->now.boot - c->active;
+        if (c->paused || quiet < c->idle_timeout) { /* it is we who are slow, or bytes came meanwhile */
+            loop_timer_start(loop, t, c->paused ? c->idle_timeout : c->idle_timeout - quiet);
+            return;
+        }
+    }
+    upstream_curl_finish(c, c->had_head ? UPSTREAM_IDLE_TIMEOUT : UPSTREAM_FIRST_BYTE_TIMEOUT);
+}
+
+/* ---- a call ---- */
+
+static void upstream_curl_line(upstream_call_t *c, span_t name, span_t value)
+{
+    /* curl's own form for a field with an empty value ends in a semicolon */
+    char *line = mem_alloc(name.n + value.n + 4);
+    if (value.n > 0)
+        snprintf(line, name.n + value.n + 4, "%.*s: %.*s", SPAN_ARG(name), SPAN_ARG(value));
+    else
+        snprintf(line, name.n + value.n + 4, "%.*s;", SPAN_ARG(name));
+    struct curl_slist *more = curl_slist_append(c->lines, line);
+    CHECK(more != NULL);
+    c->lines = more;
+    free(line);
+}
+
+static void upstream_curl_suppress(upstream_call_t *c, const fields_t *f, span_t name)
+{
+    if (fields_has(f, name))
+        return;
+    char line[64];
+    snprintf(line, sizeof line, "%.*s:", SPAN_ARG(name));
+    struct curl_slist *more = curl_slist_append(c->lines, line);
+    CHECK(more != NULL);
+    c->lines = more;
+}
+
+static void upstream_curl_connect_to(upstream_call_t *c, const upstream_target_t *to)
+{
+    CURL *e = c->easy;
+    bool v6 = to->host.n > 0 && memchr(to->host.p, ':', to->host.n) != NULL;
+    size_t n = to->host.n + 32;
+    c->url = mem_alloc(n);
+    int len = snprintf(c->url, n, "%s://%s%.*s%s", to->https ? "https" : "http", v6 ? "[" : "", SPAN_ARG(to->host),
+                       v6 ? "]" : "");
+    if (to->port != 0)
+        snprintf(c->url + len, n - (size_t)len, ":%u/", to->port);
+    curl_easy_setopt(e, CURLOPT_URL, c->url);
+    if (to->unix_path.p != NULL)
+        curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, to->unix_path.p);
+    if (to->https) {
+        curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L);
+        curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L);
+        curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+        curl_easy_setopt(e, CURLOPT_CAPATH, UPSTREAM_CURL_SYSTEM_CA);
+        if (to->ca.p != NULL)
+            curl_easy_setopt(e, CURLOPT_CAINFO, to->ca.p);
+    }
+}
+
+static void upstream_curl_message(upstream_call_t *c, const upstream_request_t *r)
+{
+    CURL *e = c->easy;
+    for (size_t i = 0; i < r->fields->n; i++)
+        upstream_curl_line(c, r->fields->v[i].name, r->fields->v[i].value);
+    upstream_curl_suppress(c, r->fields, SPAN("accept"));
+    upstream_curl_suppress(c, r->fields, SPAN("user-agent"));
+    upstream_curl_suppress(c, r->fields, SPAN("expect"));
+    c->target = mem_dup(r->target.p, r->target.n);
+    c->method = mem_dup(r->method.p, r->method.n);
+    curl_easy_setopt(e, CURLOPT_REQUEST_TARGET, c->target);
+    if (r->head) {
+        curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
+    } else if (r->has_body) {
+        upstream_curl_suppress(c, r->fields, SPAN("content-type"));
+        curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body.n);
+        curl_easy_setopt(e, CURLOPT_POSTFIELDS, r->body.n > 0 ? r->body.p : "");
+    }
+    curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, c->method);
+    curl_easy_setopt(e, CURLOPT_HTTPHEADER, c->lines);
+}
+
+static upstream_call_t *upstream_curl_start(upstream_t *base, const upstream_request_t *r,
+                                            const upstream_events_t *events, void *arg)
+{
+    upstream_curl_t *u = (upstream_curl_t *)base;
+    upstream_call_t *c = mem_zalloc(sizeof *c);
+    c->client = u;
+    c->events = events;
+    c->arg = arg;
+    c->idle_timeout = r->idle_timeout;
+    c->timer.run = upstream_curl_timeout;
+    head_init(&c->head);
+    CURL *e = c->easy = u->spares > 0 ? u->spare[--u->spares] : curl_easy_init();
+    CHECK(e != NULL);
+    curl_easy_setopt(e, CURLOPT_PRIVATE, c);
+    curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(e, CURLOPT_PROXY, "");
+    curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L);
+    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(e, CURLOPT_HTTP_CONTENT_DECODING, 0L);
+    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)UPSTREAM_CURL_BUFFER);
+    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)r->connect_timeout);
+    curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, upstream_curl_on_header);
+    curl_easy_setopt(e, CURLOPT_HEADERDATA, c);
+    curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, upstream_curl_on_body);
+    curl_easy_setopt(e, CURLOPT_WRITEDATA, c);
+    upstream_curl_connect_to(c, &r->to);
+    upstream_curl_message(c, r);
+    list_push_back(&u->pending, &c->link);
+    loop_timer_start(base->loop, &c->timer, r->connect_timeout + r->first_byte_timeout);
+    upstream_curl_kick_soon(u);
+    return c;
+}
+
+static void upstream_curl_resume(upstream_call_t *c)
+{
+    upstream_curl_t *u = c->client;
+    if (!c->paused || c->cancelled)
+        return;
+    c->paused = false;
+    c->active = u->base.loop->now.boot;
+    u->depth++;
+    curl_easy_pause(c->easy, CURLPAUSE_CONT); /* may tell of bytes at once */
+    u->depth--;
+    upstream_curl_kick_soon(u); /* an error in there is only found by running curl */
+}
+
+static void upstream_curl_cancel(upstream_call_t *c)
+{
+    upstream_curl_t *u = c->client;
+    if (u->depth == 0) {
+        upstream_curl_free_call(c);
+        return;
+    }
+    c->cancelled = true;
+    list_remove(&c->link);
+    list_push_back(&u->dead, &c->link);
+    upstream_curl_kick_soon(u); /* depth may be that of upstream_curl_resume, which does not free the dead */
+}
+
+static const upstream_ops_t upstream_curl_ops = {
+    .start = upstream_curl_start,
+    .resume = upstream_curl_resume,
+    .cancel = upstream_curl_cancel,
+};
+
+upstream_t *upstream_curl_new(loop_t *loop)
+{
+    upstream_curl_t *u = mem_zalloc(sizeof *u);
+    u->base = (upstream_t){.ops = &upstream_curl_ops, .loop = loop};
+    u->timer.run = upstream_curl_timer_due;
+    u->kick.run = upstream_curl_kick;
+    list_init(&u->pending);
+    list_init(&u->calls);
+    list_init(&u->dead);
+    u->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    u->multi = curl_multi_init();
+    if (u->epoll_fd < 0 || u->multi == NULL) {
+        log_error("can't make an upstream client: out of descriptors or memory");
+        upstream_curl_free(&u->base);
+        return NULL;
+    }
+    curl_multi_setopt(u->multi, CURLMOPT_SOCKETFUNCTION, upstream_curl_on_socket);
+    curl_multi_setopt(u->multi, CURLMOPT_SOCKETDATA, u);
+    curl_multi_setopt(u->multi, CURLMOPT_TIMERFUNCTION, upstream_curl_on_timer);
+    curl_multi_setopt(u->multi, CURLMOPT_TIMERDATA, u);
+    curl_multi_setopt(u->multi, CURLMOPT_MAXCONNECTS, (long)UPSTREAM_CURL_POOL);
+    return &u->base;
+}
+
+void upstream_curl_free(upstream_t *base)
+{
+    upstream_curl_t *u = (upstream_curl_t *)base;
+    while (!list_empty(&u->pending))
+        upstream_curl_free_call(LIST_ITEM(u->pending.next, upstream_call_t, link));
+    while (!list_empty(&u->calls))
+        upstream_curl_free_call(LIST_ITEM(u->calls.next, upstream_call_t, link));
+    while (!list_empty(&u->dead))
+        upstream_curl_free_call(LIST_ITEM(u->dead.next, upstream_call_t, link));
+    while (u->spares > 0)
+        curl_easy_cleanup(u->spare[--u->spares]);
+    loop_timer_stop(base->loop, &u->timer);
+    if (u->multi != NULL)
+        curl_multi_cleanup(u->multi);
+    if (u->epoll_fd >= 0)
+        close(u->epoll_fd);
+    free(u);
+}
+
+int upstream_curl_fd(const upstream_t *u)
+{
+    return ((const upstream_curl_t *)u)->epoll_fd;
+}

@@ -1,0 +1,16 @@
+/* The upstream client over libcurl's multi interface: keep-alive pool, verified TLS, HTTP/1.1. */
+#ifndef BRINK_FETCH_UPSTREAM_CURL_H
+#define BRINK_FETCH_UPSTREAM_CURL_H
+
+#include "edge/fetch/upstream.h"
+
+/* Once a process, before threads are started. */
+err_t upstream_curl_global_init(void);
+/* NULL when libcurl or the system refuse. Belongs to the loop's thread. */
+upstream_t *upstream_curl_new(loop_t *loop);
+void upstream_curl_free(upstream_t *u); /* calls still running end without an event */
+/* The descriptor that the loop watches for readability, and what it calls then. */
+int upstream_curl_fd(const upstream_t *u);
+void upstream_curl_ready(void *u);
+
+#endif
