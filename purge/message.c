@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "edge/base/utf8.h"
 #include "edge/policy/key.h"
 #include "edge/policy/tags.h"
 
@@ -33,6 +34,9 @@ static bool message_printable(span_t s)
 {
     for (size_t i = 0; i < s.n; i++)
         if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f)
+            return false;
+    for (size_t i = 0, n; i < s.n; i += n) /* JSON carries nothing else */
+        if ((n = utf8_length(s.p + i, s.n - i)) == 0)
             return false;
     return s.n > 0;
 }
@@ -79,8 +83,8 @@ err_t message_validate(const message_t *m, message_error_t *err)
     err_t e;
     if ((e = message_validate_list(&m->urls, "urls", message_url, KEY_MAX_URI, "an absolute http:// or https:// URL",
                                    err)) != ERR_OK ||
-        (e = message_validate_list(&m->tags, "tags", NULL, TAG_MAX_BYTES, "a tag has 1 to 1024 bytes", err)) !=
-            ERR_OK ||
+        (e = message_validate_list(&m->tags, "tags", NULL, TAG_MAX_BYTES,
+                                   "a tag has 1 to 1024 bytes of UTF-8 without control characters", err)) != ERR_OK ||
         (e = message_validate_list(&m->prefixes, "prefixes", NULL, KEY_MAX_URI, "the beginning of host/path?query",
                                    err)) != ERR_OK ||
         (e = message_validate_list(&m->hosts, "hosts", message_host_valid, MESSAGE_MAX_HOST,

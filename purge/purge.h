@@ -26,20 +26,37 @@ typedef struct purge_sink {
     void (*refused)(void *ctx, const char *why);
 } purge_sink_t;
 
+enum { PURGE_SENTINELS_MAX = 16 };
+
+/* Where Redis is. */
+typedef struct purge_server {
+    enum { PURGE_SERVER_NONE, PURGE_SERVER_TCP, PURGE_SERVER_UNIX, PURGE_SERVER_SENTINEL } kind;
+    const char *shown; /* for logs: without the password */
+    struct {
+        const char *host; /* without brackets */
+        uint16_t port;
+    } hosts[PURGE_SENTINELS_MAX]; /* TCP: one; SENTINEL: the sentinels */
+    size_t hosts_n;
+    const char *path;            /* UNIX */
+    const char *user, *password; /* NULL: none */
+    const char *master;          /* SENTINEL */
+    int db;
+} purge_server_t;
+
 typedef struct purge_options { /* strings are copied */
     const char *node;          /* name */
     const char *version;
-    const char *state;   /* directory of the journal; made if it isn't there */
-    const char *redis;   /* URL, or NULL: this node alone */
-    const char *stream;  /* "brink:purge" */
-    const char *channel; /* NULL: none */
-    msec_t keep;         /* of entries in the stream */
+    const char *state;    /* directory of the journal; made if it isn't there */
+    purge_server_t redis; /* kind NONE: this node alone */
+    const char *stream;   /* "brink:purge" */
+    const char *channel;  /* NULL: none */
+    msec_t keep;          /* of entries in the stream */
     purge_on_gap_t on_gap;
     msec_t wait_timeout;        /* default for "wait" */
     msec_t start_without_redis; /* how long until a start goes on as after a gap */
     msec_t max_disconnected;    /* MSEC_NEVER, or how long without Redis until nothing stored is trusted */
     /* A URL selector to uri form by the rules of its site (key_from_url). Any thread. */
-    err_t (*normalise)(void *ctx, arena_t *a, span_t url, span_t *uri, digest_t *uri_digest);
+    message_normalise_fn *normalise;
     void *normalise_ctx;
     purge_sink_t sink;
     size_t max_values; /* of the ledger; 0 = LEDGER_MAX_VALUES */
