@@ -11,7 +11,7 @@ static const struct {
     [METHOD_POST] = {{"POST", 4}, false, false},       [METHOD_PUT] = {{"PUT", 3}, false, true},
     [METHOD_PATCH] = {{"PATCH", 5}, false, false},     [METHOD_DELETE] = {{"DELETE", 6}, false, true},
     [METHOD_OPTIONS] = {{"OPTIONS", 7}, true, true},   [METHOD_TRACE] = {{"TRACE", 5}, true, true},
-    [METHOD_CONNECT] = {{"CONNECT", 7}, false, false}, [METHOD_PURGE] = {{"PURGE", 5}, false, true},
+    [METHOD_CONNECT] = {{"CONNECT", 7}, false, false}, [METHOD_PURGE] = {{"PURGE", 5}, false, false},
     [METHOD_OTHER] = {{"", 0}, false, false},
 };
 
