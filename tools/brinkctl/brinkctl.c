@@ -1,0 +1,67 @@
+/* brinkctl: the operator's command. It speaks to one node's admin API; what concerns a fleet, the node passes on. */
+#include <curl/curl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/brinkctl/call.h"
+#include "tools/brinkctl/cmd.h"
+
+static const char brinkctl_help[] =
+    "brinkctl: the operator's command for brink\n"
+    "\n"
+    "  brinkctl purge [--url URL | --tag TAG | --prefix HOST/PATH | --host HOST | --all]...\n"
+    "                 [--from-file FILE] [--soft] [--wait none|local|fleet] [--timeout 2s] [--json]\n"
+    "      Takes out of the caches whatever one of the selectors covers. --soft: it is stale from now on, not gone.\n"
+    "      --wait fleet: returns when every live node has applied it, or fails after --timeout.\n"
+    "      --from-file: one value a line (- reads standard input): a URL if it begins with http:// or https://,\n"
+    "      else a tag; empty lines and lines that begin with # are passed over.\n"
+    "  brinkctl purge --receipt ID [--json]\n"
+    "      Who has applied an earlier purge.\n"
+    "  brinkctl status [--json]\n"
+    "      What the node says of itself.\n"
+    "  brinkctl check FILE...\n"
+    "      Is this a good configuration? FILE:LINE:COLUMN and what is wrong, or nothing.\n"
+    "  brinkctl check\n"
+    "      Is the node alive and ready?\n"
+    "\n"
+    "Where and who: --admin URL (or unix:PATH; else BRINK_ADMIN, else http://127.0.0.1:9090);\n"
+    "--token-file FILE (- reads standard input; else BRINK_TOKEN).\n"
+    "\n"
+    "It ends with 0 when what was asked for was reached, 1 when the node refused or is not ready, 2 when the command\n"
+    "line or a configuration is wrong, 3 when the node does not answer, 4 when a purge is in force, though not yet on\n"
+    "every node that was waited for.\n";
+
+static const struct {
+    const char *name;
+    int (*run)(args_t *a);
+} brinkctl_commands[] = {{"purge", cmd_purge}, {"status", cmd_status}, {"check", cmd_check}};
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+    if (strcmp(name, "--version") == 0) {
+        printf("brinkctl %s\n", BRINK_VERSION);
+        return CALL_EXIT_OK;
+    }
+    if (argc < 2 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        fputs(brinkctl_help, argc < 2 ? stderr : stdout);
+        return argc < 2 ? ARGS_EXIT_USAGE : CALL_EXIT_OK;
+    }
+    for (size_t i = 0; i < sizeof brinkctl_commands / sizeof *brinkctl_commands; i++) {
+        if (strcmp(name, brinkctl_commands[i].name) != 0)
+            continue;
+        if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
+            fputs(brinkctl_help, stdout);
+            return CALL_EXIT_OK;
+        }
+        curl_global_init(CURL_GLOBAL_DEFAULT);
+        args_t a = {.argc = argc, .at = 2, .argv = argv, .command = name};
+        int code = brinkctl_commands[i].run(&a);
+        curl_global_cleanup();
+        if (fflush(stdout) != 0 && code == CALL_EXIT_OK)
+            code = CALL_EXIT_REFUSED;
+        return code;
+    }
+    fprintf(stderr, "brinkctl: there is no command '%s'; there are purge, status and check (brinkctl --help)\n", name);
+    return ARGS_EXIT_USAGE;
+}

@@ -1,0 +1,11 @@
+/* The commands: each reads its arguments, acts, prints, and returns what the program ends with. */
+#ifndef BRINK_TOOLS_BRINKCTL_CMD_H
+#define BRINK_TOOLS_BRINKCTL_CMD_H
+
+#include "tools/brinkctl/args.h"
+
+int cmd_purge(args_t *a);
+int cmd_status(args_t *a);
+int cmd_check(args_t *a);
+
+#endif
