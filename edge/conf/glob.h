@@ -1,6 +1,6 @@
-/* Globs over normalised paths: `*` any bytes within a segment, `**` any bytes across segments; between two slashes it
- * also stands for nothing at all, so that "/a/**" matches "/a/" and "/a/" followed by anything, and a doubled star
- * directory matches no directory too. Pure; the time to match grows with the path's length only, whatever the glob. */
+/* Globs over normalised paths: one star stands for any bytes within a segment, two stars for any bytes across segments;
+ * as a whole directory, two stars also stand for no directory at all. A glob that ends in a slash and two stars matches
+ * what ends in that slash. Pure; the time to match grows with the path's length only, whatever the glob. */
 #ifndef BRINK_CONF_GLOB_H
 #define BRINK_CONF_GLOB_H
 
