@@ -1,4 +1,5 @@
-/* May this stored response answer this request now? RFC 9111 4, 5.2.1; RFC 5861; RFC 8246. Pure. The verdict carries its reason. */
+/* May this stored response answer this request now? RFC 9111 4, 5.2.1; RFC 5861; RFC 8246. Pure. The verdict carries
+ * its reason. */
 #ifndef BRINK_POLICY_REUSE_H
 #define BRINK_POLICY_REUSE_H
 
@@ -17,11 +18,13 @@ typedef struct request_cc {
     bool no_cache, no_store, only_if_cached;
     bool max_stale_any;
     msec_t max_age, min_fresh, max_stale; /* -1 when absent */
+    msec_t stale_if_error;                /* -1 when absent: RFC 5861 4 */
     bool has_authorization;
     bool has_range;
 } request_cc_t;
 
-void request_cc_parse(request_cc_t *out, const fields_t *request); /* Cache-Control, and Pragma where that is absent (RFC 9111 5.4) */
+void request_cc_parse(request_cc_t *out,
+                      const fields_t *request); /* Cache-Control, and Pragma where that is absent (RFC 9111 5.4) */
 
 typedef enum reuse {
     REUSE_HIT,              /* fresh: send it */
@@ -64,7 +67,8 @@ typedef struct reuse_verdict {
 } reuse_verdict_t;
 
 reuse_verdict_t reuse_decide(const stored_t *s, mark_t mark, const request_cc_t *rq, msec_t now_wall);
-/* The forwarded attempt failed (connect error, timeout) or gave 500, 502, 503 or 504: may the stored response be sent instead? */
+/* The forwarded attempt failed (connect error, timeout) or gave 500, 502, 503 or 504: may the stored response be sent
+ * instead? */
 bool reuse_stale_if_error(const stored_t *s, mark_t mark, const request_cc_t *rq, msec_t now_wall);
 const char *reuse_word(reuse_reason_t r);
 const char *reuse_section(reuse_reason_t r);

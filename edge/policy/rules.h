@@ -13,8 +13,8 @@ typedef struct rules {
     msec_t override_ttl;           /* whatever the response says; RULES_UNSET */
     msec_t stale_while_revalidate; /* the response's own value wins; RULES_UNSET */
     msec_t stale_if_error;
-    bool cache;                    /* false: never look up, never store */
-    bool override_private;         /* override_ttl also applies to private, no-store, Set-Cookie, Authorization */
+    bool cache;            /* false: never look up, never store */
+    bool override_private; /* override_ttl also applies to private, no-store, Set-Cookie, Authorization */
 } rules_t;
 
 #define RULES_DEFAULT                                                                                                  \
@@ -30,8 +30,8 @@ typedef struct key_rules {
     key_query_t query;
     const span_t *query_names; /* for ONLY and EXCEPT; a name may end in '*' */
     size_t query_names_n;
-    bool sort;                 /* by name, stable */
-    const span_t *cookies;     /* cookie names that are part of the key */
+    bool sort;             /* by name, stable */
+    const span_t *cookies; /* cookie names that are part of the key */
     size_t cookies_n;
 } key_rules_t;
 

@@ -1,5 +1,5 @@
-/* May this response be stored by a shared cache? RFC 9111 3 and 3.5, RFC 9213, the site's rules, and what experience adds
- * (Set-Cookie; error answers to odd requests). Pure. The verdict carries its reason. */
+/* May this response be stored by a shared cache? RFC 9111 3 and 3.5, RFC 9213, the site's rules, and what experience
+ * adds (Set-Cookie; error answers to odd requests). Pure. The verdict carries its reason. */
 #ifndef BRINK_POLICY_STORABLE_H
 #define BRINK_POLICY_STORABLE_H
 
@@ -28,8 +28,12 @@ typedef enum storable {
 #undef X
 } storable_t;
 
-storable_t storable_decide(method_t method, const fields_t *request, int status, const fields_t *response, const stored_t *described,
-                           const rules_t *rules, arena_t *scratch);
+storable_t storable_decide(method_t method, const fields_t *request, int status, const fields_t *response,
+                           const stored_t *described, const rules_t *rules, arena_t *scratch);
+/* Takes off the fields that a qualified private="…" or no-cache="…" lists (RFC 9111 5.2.2.4, 5.2.2.7). Call it on the
+ * fields that will be stored, before stored_describe and storable_decide: while a listed field is still there, both
+ * take the qualified directive for the unqualified one, so a caller that doesn't strip is safe, only less lucky. */
+void storable_strip(fields_t *response, arena_t *scratch);
 const char *storable_word(storable_t s);
 const char *storable_section(storable_t s);
 

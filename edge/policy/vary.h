@@ -1,7 +1,8 @@
 /* Selecting fields (RFC 9111 4.1): what a stored response remembers of the request that produced it. Pure.
  *
- * The packed form is opaque bytes: the names that Vary listed and the normalised values of the request. Normalisation is by
- * meaning: Accept-Encoding and Accept-Language by their sorted, weighted members, others by whitespace and order of lines. */
+ * The packed form is opaque bytes: the names that Vary listed and the normalised values of the request. Normalisation
+ * is by meaning: Accept-Encoding and Accept-Language by their sorted, weighted members, others by whitespace and order
+ * of lines. */
 #ifndef BRINK_POLICY_VARY_H
 #define BRINK_POLICY_VARY_H
 
