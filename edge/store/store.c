@@ -321,9 +321,9 @@ err_t store_insert(store_t *s, object_t *o, uint64_t reserved)
     pthread_rwlock_unlock(&h->lock);
     pthread_mutex_unlock(&s->mutex);
 
-    account_charge(s->account,
-                   charged); /* the reservation stands until the next line, so this can't pass the budget … */
-    store_unreserve(s, given);
+    /* what was reserved becomes what the object is charged; the rest goes back */
+    atomic_fetch_sub_explicit(&s->reserved, given, memory_order_relaxed);
+    account_release(s->account, given - charged);
     store_let_go(s, &leaving);
     return ERR_OK;
 }
