@@ -42,14 +42,15 @@ typedef struct serve_limits {
     size_t body_rate;          /* 512 bytes a second, after the first body_timeout */
     msec_t idle_timeout;       /* 60 s: keep-alive without a request */
     msec_t write_timeout;      /* 30 s without progress while there is something to write (zero windows included) */
-    size_t connections;        /* 10,000 a worker */
-    unsigned streams;          /* 100 concurrent requests a HTTP/2 connection */
+    size_t write_rate;         /* 256 bytes a second: slower than that over write_timeout is no progress */
+    size_t connections;        /* 10,000 a worker. (An HTTP/2 connection has at most 100 requests in flight: the library's) */
     size_t header_bytes;       /* FIELDS_MAX_BYTES: names and values of one request; beyond 431 */
     size_t header_count;       /* FIELDS_MAX_COUNT - 28: request fields; beyond 431 */
     size_t target_bytes;       /* 16 KiB; beyond 414 */
     size_t max_body;           /* 8 MiB: request bodies are buffered up to this, beyond 413. The largest over all sites */
+    size_t body_bytes;         /* 256 MiB: request bodies in memory, a worker; beyond it uploads are cut off */
     unsigned flood_budget;     /* 200 frames of no use a second and connection, beyond ENHANCE_YOUR_CALM */
-    unsigned reset_budget;     /* 100 streams reset (by the peer, or by its errors) a connection within 10 s */
+    unsigned reset_budget;     /* 200 streams reset by the peer, or by its errors, within 10 s on a connection */
     unsigned continuations;    /* 8 CONTINUATION frames a header block */
     bool unguarded;            /* tests only: no HTTP/2 guard, to show what it is for */
     int send_buffer;           /* SO_SNDBUF of accepted connections; 0 = the kernel's choice (tests want small ones) */
@@ -90,7 +91,8 @@ int serve_port(const serve_shared_t *s, size_t listen);
 bool serve_socket_at(const serve_shared_t *s, size_t i, serve_inherited_t *out);
 void serve_keep_sockets(serve_shared_t *s);
 
-/* A complete request. Called on the loop; may answer at once or later. `listener` is serve_listen_t.id. */
+/* A complete request. Called on the loop; may answer at once or later. `listener` is serve_listen_t.id. The functions of
+ * exchange.ops never call on_writable or on_gone before they return. */
 typedef void serve_on_request_t(exchange_t *x, int listener, void *ctx);
 
 /* Starts accepting for worker `index`. The loop was initialised by the caller with an eventfd and outlives the worker.
@@ -126,6 +128,7 @@ typedef enum serve_flood {
     SERVE_FLOOD_CONTINUATION,  /* too many, empty, or dripped */
     SERVE_FLOOD_UNKNOWN,       /* frames of types that nobody knows */
     SERVE_FLOOD_HEADERS,       /* header block over the ceiling */
+    SERVE_FLOOD_BODY,          /* uploads over limits.body_bytes */
     SERVE_FLOODS
 } serve_flood_t;
 typedef enum serve_reap {

@@ -1,0 +1,212 @@
+/* Certificates and the contexts made of them. A listener has one context a certificate, all configured alike; the name that the
+ * client asks for (SNI, RFC 6066 3) chooses: exact names before wildcards of one label, the first certificate otherwise. A
+ * reload makes a whole new set and takes over the ticket key, so sessions survive it.
+ *
+ * TLS 1.2 with forward secrecy and AEAD only, and 1.3 (RFC 9325). ALPN is strict (RFC 7301 3.2): a client that offers only
+ * protocols that we don't speak is told so. */
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "edge/base/mem.h"
+#include "edge/base/span.h"
+#include "edge/serve/serve_priv.h"
+
+enum { TLS_NAME_MAX = 255, TLS_NAMES_MAX = 1000, TLS_TICKET_KEYS = 80 };
+
+typedef struct tls_name {
+    char *text; /* lower case; of a wildcard what follows "*." */
+    bool wildcard;
+    SSL_CTX *ctx; /* of the same set */
+} tls_name_t;
+
+struct tls_set {
+    atomic_size_t refs;
+    SSL_CTX **ctxs; /* the first is the default */
+    size_t count;
+    tls_name_t *names;
+    size_t name_count;
+};
+
+tls_set_t *tls_ref(tls_set_t *t)
+{
+    atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+    return t;
+}
+
+void tls_unref(tls_set_t *t)
+{
+    if (t == NULL || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (size_t i = 0; i < t->count; i++)
+        SSL_CTX_free(t->ctxs[i]);
+    for (size_t i = 0; i < t->name_count; i++)
+        free(t->names[i].text);
+    free(t->ctxs);
+    free(t->names);
+    free(t);
+}
+
+SSL_CTX *tls_default(const tls_set_t *t)
+{
+    return t->ctxs[0];
+}
+
+static const tls_name_t *tls_find(const tls_set_t *t, const char *name)
+{
+    const char *dot = strchr(name, '.');
+    for (size_t i = 0; i < t->name_count; i++)
+        if (!t->names[i].wildcard && strcasecmp(t->names[i].text, name) == 0)
+            return &t->names[i];
+    for (size_t i = 0; dot != NULL && dot != name && i < t->name_count; i++)
+        if (t->names[i].wildcard && strcasecmp(t->names[i].text, dot + 1) == 0)
+            return &t->names[i];
+    return NULL;
+}
+
+static int tls_on_servername(SSL *ssl, int *alert, void *arg)
+{
+    (void)alert;
+    const tls_set_t *t = arg;
+    const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    const tls_name_t *found = name != NULL ? tls_find(t, name) : NULL;
+    if (found != NULL)
+        SSL_set_SSL_CTX(ssl, found->ctx);
+    return SSL_TLSEXT_ERR_OK;
+}
+
+static int tls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
+                       unsigned in_len, void *arg)
+{
+    static const span_t ours[] = {{"h2", 2}, {"http/1.1", 8}, {"http/1.0", 8}};
+    (void)ssl, (void)arg;
+    for (size_t k = 0; k < sizeof ours / sizeof ours[0]; k++)
+        for (unsigned i = 0; i + 1 <= in_len && i + 1 + in[i] <= in_len; i += 1U + in[i])
+            if (span_eq(ours[k], span_of((const char *)in + i + 1, in[i]))) {
+                *out = in + i + 1;
+                *out_len = in[i];
+                return SSL_TLSEXT_ERR_OK;
+            }
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+/* After close_notify nothing that the peer sends can mean anything, but the library would go on collecting it undecrypted. */
+static void tls_on_info(const SSL *ssl, int where, int value)
+{
+    if ((where & SSL_CB_READ_ALERT) == SSL_CB_READ_ALERT && (value & 0xff) == SSL_AD_CLOSE_NOTIFY) {
+        h2o_socket_t *sock = BIO_get_data(SSL_get_rbio(ssl));
+        shutdown(h2o_socket_get_fd(sock), SHUT_RD);
+    }
+}
+
+static void tls_add_name(tls_set_t *t, SSL_CTX *ctx, const char *p, size_t n)
+{
+    bool wildcard = n > 2 && p[0] == '*' && p[1] == '.';
+    if (wildcard)
+        p += 2, n -= 2;
+    if (n == 0 || n > TLS_NAME_MAX || memchr(p, '\0', n) != NULL || memchr(p, '*', n) != NULL ||
+        t->name_count == TLS_NAMES_MAX)
+        return;
+    t->names = mem_realloc(t->names, (t->name_count + 1) * sizeof *t->names);
+    t->names[t->name_count++] = (tls_name_t){mem_dup(p, n), wildcard, ctx};
+}
+
+/* The names that a certificate is for: subjectAltName, or the common name of one that has none. */
+static void tls_add_names(tls_set_t *t, SSL_CTX *ctx)
+{
+    X509 *x = SSL_CTX_get0_certificate(ctx);
+    GENERAL_NAMES *alt = X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL);
+    for (int i = 0; alt != NULL && i < sk_GENERAL_NAME_num(alt); i++) {
+        const GENERAL_NAME *g = sk_GENERAL_NAME_value(alt, i);
+        if (g->type == GEN_DNS)
+            tls_add_name(t, ctx, (const char *)ASN1_STRING_get0_data(g->d.dNSName),
+                         (size_t)ASN1_STRING_length(g->d.dNSName));
+    }
+    if (alt == NULL) {
+        char cn[TLS_NAME_MAX + 1];
+        int n = X509_NAME_get_text_by_NID(X509_get_subject_name(x), NID_commonName, cn, sizeof cn);
+        if (n > 0)
+            tls_add_name(t, ctx, cn, (size_t)n);
+    }
+    GENERAL_NAMES_free(alt);
+}
+
+static const char *tls_reason(void)
+{
+    unsigned long e = ERR_peek_error();
+    if (ERR_GET_LIB(e) == ERR_LIB_SYS)
+        return strerror(ERR_GET_REASON(e));
+    if (ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE)
+        return "it is not a PEM file of that kind";
+    const char *reason = ERR_reason_error_string(e);
+    return reason != NULL ? reason : "unknown reason";
+}
+
+static SSL_CTX *tls_context(const serve_certificate_t *c, char *err, size_t err_size)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+    CHECK(ctx != NULL);
+    SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA |
+                                 SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20");
+    SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384");
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets: no memory a client */
+    SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"brink", 5);
+    SSL_CTX_set_num_tickets(ctx, 1);
+    SSL_CTX_set_alpn_select_cb(ctx, tls_on_alpn, NULL);
+    SSL_CTX_set_info_callback(ctx, tls_on_info);
+    ERR_clear_error();
+    if (SSL_CTX_use_certificate_chain_file(ctx, c->certificate) != 1) {
+        snprintf(err, err_size, "certificate %s can't be used: %s", c->certificate, tls_reason());
+        goto fail;
+    }
+    ERR_clear_error();
+    if (SSL_CTX_use_PrivateKey_file(ctx, c->key, SSL_FILETYPE_PEM) != 1) {
+        if (ERR_GET_REASON(ERR_peek_error()) == X509_R_KEY_VALUES_MISMATCH ||
+            ERR_GET_REASON(ERR_peek_error()) == X509_R_KEY_TYPE_MISMATCH)
+            snprintf(err, err_size, "key %s does not belong to certificate %s", c->key, c->certificate);
+        else
+            snprintf(err, err_size, "key %s can't be used: %s", c->key, tls_reason());
+        goto fail;
+    }
+    if (SSL_CTX_check_private_key(ctx) != 1) {
+        snprintf(err, err_size, "key %s does not belong to certificate %s", c->key, c->certificate);
+        goto fail;
+    }
+    return ctx;
+fail:
+    ERR_clear_error();
+    SSL_CTX_free(ctx);
+    return NULL;
+}
+
+err_t tls_load(const serve_certificate_t *certs, size_t n, const tls_set_t *before, tls_set_t **out, char *err,
+               size_t err_size)
+{
+    tls_set_t *t = mem_zalloc(sizeof *t);
+    atomic_init(&t->refs, 1);
+    t->ctxs = mem_zalloc(n * sizeof *t->ctxs);
+    for (size_t i = 0; i < n; i++) {
+        SSL_CTX *ctx = tls_context(&certs[i], err, err_size);
+        if (ctx == NULL) {
+            tls_unref(t);
+            return ERR_CORRUPT;
+        }
+        t->ctxs[t->count++] = ctx;
+        SSL_CTX_set_tlsext_servername_callback(ctx, tls_on_servername);
+        SSL_CTX_set_tlsext_servername_arg(ctx, t);
+        tls_add_names(t, ctx);
+    }
+    unsigned char keys[TLS_TICKET_KEYS];
+    const SSL_CTX *from = before != NULL ? before->ctxs[0] : t->ctxs[0];
+    if (SSL_CTX_get_tlsext_ticket_keys((SSL_CTX *)from, keys, sizeof keys) == 1)
+        for (size_t i = 0; i < t->count; i++)
+            SSL_CTX_set_tlsext_ticket_keys(t->ctxs[i], keys, sizeof keys);
+    OPENSSL_cleanse(keys, sizeof keys);
+    *out = t;
+    return ERR_OK;
+}
