@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -32,6 +33,11 @@ def _sanitized():
 SANITIZED = _sanitized()
 # Waits are ceilings, not delays: they can be generous. SLOW stretches the few bounds that are about speed.
 SLOW = 4.0 if SANITIZED or os.environ.get("CI") else 1.5
+
+
+# A thousand clients are a thousand descriptors, here and in the node.
+_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(65536, _files[1]) if _files[1] != resource.RLIM_INFINITY else 65536, _files[1]))
 
 
 def eventually(what, condition, timeout=10.0, step=0.02):
