@@ -1,0 +1,121 @@
+/* A request's way: the owner in the ring, the next in order when that fails, then the origin (if the operator wants
+ * that), each layer with its own count of tries. What is ejected is passed over; but where everything is ejected,
+ * somebody is tried all the same, because an answer that probably fails is better than one that certainly does. */
+#include "shield/route.h"
+
+#include "edge/base/check.h"
+
+static uint64_t route_bit(size_t i)
+{
+    return 1ULL << i;
+}
+
+static uint64_t route_all(size_t n)
+{
+    return n >= ROUTE_MAX ? ~0ULL : route_bit(n) - 1;
+}
+
+static route_target_t route_take(route_t *r, route_kind_t kind, size_t index, bool forced)
+{
+    r->last = (route_target_t){.kind = kind, .index = index, .forced = forced};
+    if (kind == ROUTE_SHIELD) {
+        r->tried_shield |= route_bit(index);
+        r->shield_tries++;
+    } else if (kind == ROUTE_ORIGIN) {
+        r->tried_origin |= route_bit(index);
+        r->origin_tries++;
+    }
+    return r->last;
+}
+
+static bool route_first(const route_choice_t *c, uint64_t among, size_t *index)
+{
+    for (size_t i = 0; i < c->shield_n; i++) {
+        *index = c->shield_order[i];
+        if (among & route_bit(*index))
+            return true;
+    }
+    return false;
+}
+
+static bool route_shield(route_t *r, const route_choice_t *c, route_target_t *out)
+{
+    size_t index;
+    if (r->shield_tries >= 1 + (c->retries > 1 ? c->retries : 1))
+        return false;
+    uint64_t all = route_all(c->shield_n);
+    if (route_first(c, all & c->shield_usable & ~r->tried_shield, &index)) {
+        *out = route_take(r, ROUTE_SHIELD, index, false);
+        return true;
+    }
+    if (c->fall_back)
+        return false;
+    /* Nowhere else to go: the ejected ones, then the same again. */
+    if (route_first(c, all & ~r->tried_shield, &index) || route_first(c, all, &index)) {
+        *out = route_take(r, ROUTE_SHIELD, index, true);
+        return true;
+    }
+    return false;
+}
+
+/* The k-th set bit. */
+static size_t route_nth(uint64_t set, unsigned k)
+{
+    while (k-- > 0)
+        set &= set - 1;
+    return (size_t)__builtin_ctzll(set);
+}
+
+/* Two at random, the less loaded of them: nearly as good as the least loaded of all, and edges don't stampede to the
+ * same one. */
+static size_t route_balance(const route_choice_t *c, uint64_t among)
+{
+    unsigned n = (unsigned)__builtin_popcountll(among);
+    size_t a = route_nth(among, (unsigned)((c->random & UINT32_MAX) % n)),
+           b = route_nth(among, (unsigned)((c->random >> 32) % n));
+    return c->origin_in_flight != NULL && c->origin_in_flight[b] < c->origin_in_flight[a] ? b : a;
+}
+
+static bool route_origin(route_t *r, const route_choice_t *c, route_target_t *out)
+{
+    if (c->origin_n == 0 || r->origin_tries >= 1 + c->retries)
+        return false;
+    uint64_t all = route_all(c->origin_n), usable = all & c->origin_usable;
+    uint64_t among = usable & ~r->tried_origin;
+    bool forced = false;
+    if (among == 0 && usable != 0)
+        among = usable; /* a second try of the same one finds a fresh connection */
+    if (among == 0) {
+        forced = true;
+        among = all & ~r->tried_origin;
+    }
+    if (among == 0)
+        among = all;
+    *out = route_take(r, ROUTE_ORIGIN, route_balance(c, among), forced);
+    return true;
+}
+
+route_target_t route_next(route_t *r, const route_choice_t *choice)
+{
+    route_target_t out;
+    CHECK(choice->shield_n <= ROUTE_MAX && choice->origin_n <= ROUTE_MAX);
+    bool shield = choice->shield_n > 0 && !r->no_shield;
+    if (!r->ended && shield && r->origin_tries == 0 && route_shield(r, choice, &out))
+        return out;
+    if (!r->ended && (!shield || choice->fall_back) && route_origin(r, choice, &out))
+        return out;
+    r->ended = true;
+    return r->last = (route_target_t){.kind = ROUTE_NONE};
+}
+
+void route_failed(route_t *r, route_failure_t how)
+{
+    if (how == ROUTE_SENT && !r->idempotent)
+        r->ended = true;
+    if (how != ROUTE_NOT_ADMITTED)
+        return;
+    if (r->last.kind == ROUTE_SHIELD)
+        r->shield_tries--;
+    else if (r->last.kind == ROUTE_ORIGIN)
+        r->origin_tries--;
+}
