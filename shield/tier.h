@@ -65,7 +65,7 @@ bool tier_loops(const tier_t *t, span_t own_name);
  * or goes to anyone else. */
 bool tier_internal(span_t name);
 void tier_strip(fields_t *fields);
-/* A word for the log and TIER_REFUSED_FIELD: "syntax", "mac", "clock", "replay", "loop". */
+/* A word for the log and TIER_REFUSED_FIELD: "syntax", "mac", "clock", "replay" (ERR_EXISTS), "loop" (ERR_RANGE). */
 const char *tier_refusal(err_t e);
 
 #endif

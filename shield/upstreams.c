@@ -89,16 +89,20 @@ upstreams_target_t upstreams_next(const upstreams_t *u, const conf_site_t *site,
                              .origin_in_flight = in_flight,
                              .retries = u->conf->upstream.retries,
                              .random = upstreams_random((upstreams_t *)u, key)};
-    for (;;) {
+    upstreams_target_t out = {.kind = ROUTE_NONE};
+    /* A server that didn't admit us isn't usable at the next turn; the bound is for servers that recover and fail again
+     * meanwhile. */
+    for (unsigned turn = 0; turn < 2 * ROUTE_MAX; turn++) {
         choice.shield_usable = upstreams_usable(u, shield->nodes, choice.shield_n, boot);
         choice.origin_usable = upstreams_usable(u, site->origins, origins, boot);
         route_target_t t = route_next(route, &choice);
         if (t.kind == ROUTE_NONE)
             return (upstreams_target_t){.kind = ROUTE_NONE};
         const conf_origin_t *server = t.kind == ROUTE_SHIELD ? &shield->nodes[t.index] : &site->origins[t.index];
-        upstreams_target_t out = {.kind = t.kind, .server = server, .health = health_at(u->health, server->index)};
+        out = (upstreams_target_t){.kind = t.kind, .server = server, .health = health_at(u->health, server->index)};
         if (t.forced || health_admit(out.health, boot))
             return out;
-        route_failed(route, ROUTE_NOT_ADMITTED); /* it isn't usable any more, so this ends */
+        route_failed(route, ROUTE_NOT_ADMITTED);
     }
+    return out;
 }
