@@ -41,7 +41,7 @@ static err_t put(sink_t *k, digest_t d)
         unique(k); /* repetitions are free */
         if (k->n > TAGS_MAX)
             return ERR_TOO_BIG;
-        if (k->n * 2 > k->cap) {
+        if (k->n * 2 >= k->cap) {
             size_t cap = k->cap == 0 ? 16 : k->cap * 2;
             digest_t *v = arena_alloc(k->a, cap * sizeof *v);
             if (v == NULL)
