@@ -1,4 +1,4 @@
-/* Which bytes may stand where in HTTP: one table for all parsers (RFC 9110 5.5, 5.6.2; RFC 3986 2; RFC 3629). Pure. */
+/* Which bytes may stand where in HTTP: one table for all parsers (RFC 9110 5.5, 5.6.2; RFC 3986 2; RFC 9651 3.1.2). Pure. */
 #ifndef BRINK_HTTP_CHARS_H
 #define BRINK_HTTP_CHARS_H
 
@@ -37,7 +37,5 @@ static inline int chars_hex(char c)
            : c >= 'A' && c <= 'F' ? c - 'A' + 10
                                   : -1;
 }
-/* Length of the valid UTF-8 sequence at the beginning (1 … 4), or 0: overlong forms and surrogates are invalid. */
-size_t chars_utf8(span_t s);
 
 #endif

@@ -8,7 +8,7 @@
 
 #include "edge/base/check.h"
 #include "edge/base/mem.h"
-#include "edge/http/chars.h"
+#include "edge/base/utf8.h"
 
 enum { DETAIL_MAX = 1024, ESCAPE_MAX = 6 /* \u0001 */ };
 
@@ -16,7 +16,7 @@ enum { DETAIL_MAX = 1024, ESCAPE_MAX = 6 /* \u0001 */ };
 static char *put_escaped(char *to, span_t s)
 {
     while (s.n > 0) {
-        size_t n = chars_utf8(s);
+        size_t n = utf8_length(s.p, s.n);
         char c = s.p[0];
         if (n == 0) {
             memcpy(to, "\xef\xbf\xbd", 3);

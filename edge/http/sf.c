@@ -3,6 +3,7 @@
  * again only by whoever wants them; nothing is built, so a hostile field costs its length and no memory. */
 #include "edge/http/sf.h"
 
+#include "edge/base/utf8.h"
 #include "edge/http/chars.h"
 
 enum { INTEGER_DIGITS = 15, DECIMAL_DIGITS = 12, FRACTION_DIGITS = 3 };
@@ -201,7 +202,7 @@ static bool take_display(cursor_t *c, sf_value_t *out)
         if (byte < 0)
             return false;
         held[held_n++] = (char)byte;
-        if (chars_utf8(span_of(held, held_n)) == held_n)
+        if (utf8_length(held, held_n) == held_n)
             held_n = 0;
         else if (held_n == sizeof held)
             return false;
