@@ -71,9 +71,10 @@ fetch_t *fetch_new(const fetch_deps_t *deps, const fetch_spec_t *spec)
     list_init(&f->readers);
     f->nudge.run = fetch_nudged;
     arena_init(&f->arena, 0);
+    f->started_wall = deps->loop->now.wall;
     f->deps = deps;
     f->spec = *spec;
-    conf_ref(spec->conf);
+    upstreams_ref(spec->upstreams);
     fetch_copy_key(f, spec->key);
     fetch_copy_fields(f, &f->request, spec->request);
     fetch_copy_fields(f, &f->forward, spec->forward);
@@ -81,7 +82,7 @@ fetch_t *fetch_new(const fetch_deps_t *deps, const fetch_spec_t *spec)
     f->spec.request = &f->request;
     f->spec.forward = &f->forward;
     f->spec.method_name = arena_copy(&f->arena, spec->method_name);
-    f->spec.client_host = arena_copy(&f->arena, spec->client_host);
+    f->spec.hops = spec->hops.p != NULL ? arena_copy(&f->arena, spec->hops) : SPAN_NONE;
     f->spec.target = arena_copy(&f->arena, spec->target);
     f->spec.body = spec->has_body ? arena_copy(&f->arena, spec->body) : SPAN_NONE;
     if (spec->validate != NULL)
@@ -113,7 +114,7 @@ void fetch_unref(fetch_t *f)
     object_unref(f->response.object);
     object_unref(f->spec.validate);
     free(atomic_load_explicit(&f->hints, memory_order_relaxed));
-    conf_unref(f->spec.conf);
+    upstreams_unref(f->spec.upstreams);
     arena_release(&f->arena);
     free(f);
 }
@@ -154,44 +155,14 @@ const fieldblock_t *fetch_early_hints(const fetch_t *f)
     return atomic_load_explicit(&f->hints, memory_order_acquire);
 }
 
-uint64_t fetch_began(const fetch_t *f)
+msec_t fetch_started(const fetch_t *f)
 {
-    return f->spec.began;
+    return f->started_wall;
 }
 
 const cache_key_t *fetch_key(const fetch_t *f)
 {
     return &f->key;
-}
-
-const fields_t *fetch_request_fields(const fetch_t *f)
-{
-    return &f->request;
-}
-
-method_t fetch_method(const fetch_t *f)
-{
-    return f->spec.method;
-}
-
-span_t fetch_target(const fetch_t *f)
-{
-    return f->spec.target;
-}
-
-span_t fetch_client_host(const fetch_t *f)
-{
-    return f->spec.client_host;
-}
-
-const conf_t *fetch_conf(const fetch_t *f)
-{
-    return f->spec.conf;
-}
-
-const conf_site_t *fetch_site(const fetch_t *f)
-{
-    return f->spec.site;
 }
 
 bool fetch_shares(const fetch_t *f)

@@ -11,16 +11,18 @@
 #define BRINK_FETCH_FETCH_H
 
 #include "edge/base/notice.h"
-#include "edge/conf/conf.h"
 #include "edge/fetch/upstream.h"
 #include "edge/policy/storable.h"
 #include "edge/store/store.h"
 #include "purge/ledger.h"
+#include "shield/tier.h"
+#include "shield/upstreams.h"
 
 enum {
-    FETCH_WINDOW = 1024 * 1024, /* bytes of a response that isn't stored held for its reader */
-    FETCH_HOPS_MAX = 8          /* attempts for one fetch, whatever is configured */
+    FETCH_WINDOW = 1024 * 1024 /* bytes of a response that isn't stored held for its reader */
 };
+
+typedef struct fetch fetch_t;
 
 /* What fetches of one loop work with. Must outlive them. */
 typedef struct fetch_deps {
@@ -28,33 +30,15 @@ typedef struct fetch_deps {
     upstream_t *client;
     store_t *store;
     ledger_t *ledger;
-    const struct fetch_router *router;
-    uint64_t max_object; /* bytes; a larger response streams through */
+    span_t node;                     /* this node's name */
+    tier_key_t *tier_key;            /* signs requests to shields; NULL: there is no tier. Belongs to this loop */
+    const unsigned *upstream_labels; /* of metrics, by conf_origin_t.index */
+    uint64_t max_object;             /* bytes; a larger response streams through */
 } fetch_deps_t;
 
-/* Where the next attempt goes. */
-typedef struct fetch_hop {
-    const conf_origin_t *to;
-    span_t ca;
-    bool shield;
-} fetch_hop_t;
-
-typedef struct fetch fetch_t;
-
-/* Chooses upstreams and tells them apart; implemented by fetch_route.c over shield/, by tests over a table. */
-typedef struct fetch_router {
-    void *arg;
-    /* The attempt-th try (from 0) for this fetch; false: nobody left. Adds what that hop needs to the request's fields
-     * (host, tier). */
-    bool (*next)(void *arg, fetch_t *f, unsigned attempt, fetch_hop_t *hop, fields_t *fields, arena_t *a);
-    /* How it went: health and metrics. status 0: no head came. */
-    void (*report)(void *arg, fetch_t *f, const fetch_hop_t *hop, upstream_result_t result, int status,
-                   int64_t nanos_to_head);
-} fetch_router_t;
-
-/* What to fetch. Everything is copied (conf is referenced). */
+/* What to fetch. Everything is copied (upstreams are referenced, and with them the configuration). */
 typedef struct fetch_spec {
-    const conf_t *conf;
+    upstreams_t *upstreams;
     const conf_site_t *site;
     rules_t rules;
     const cache_key_t *key;
@@ -62,11 +46,11 @@ typedef struct fetch_spec {
     span_t method_name;
     const fields_t *request; /* the client's: decides storing and selecting */
     const fields_t *forward; /* what goes upstream, but for host and tier fields */
-    span_t client_host;      /* sent as Host unless the site says otherwise */
     span_t target;           /* origin form, as sent upstream */
     span_t body;
     bool has_body;
     bool share;        /* GET that may be stored and shared; else it streams to one reader */
+    span_t hops;       /* authenticated list of the nodes it came through; for the tier */
     bool past_shields; /* must reach the origin (strict validation) */
     object_t
         *validate;  /* stored response whose validators are sent; NULL: none. Checked to `began` and not hard-purged */
@@ -100,14 +84,8 @@ const fetch_response_t *fetch_response(const fetch_t *f); /* STREAMING only */
 upstream_result_t fetch_result(const fetch_t *f);         /* FAILED only */
 /* Early hints that came before the head; NULL if none (yet). Lives as long as the fetch. */
 const fieldblock_t *fetch_early_hints(const fetch_t *f);
-uint64_t fetch_began(const fetch_t *f);
+msec_t fetch_started(const fetch_t *f); /* wall */
 const cache_key_t *fetch_key(const fetch_t *f);
-const fields_t *fetch_request_fields(const fetch_t *f);
-method_t fetch_method(const fetch_t *f);
-span_t fetch_target(const fetch_t *f);
-span_t fetch_client_host(const fetch_t *f);
-const conf_t *fetch_conf(const fetch_t *f);
-const conf_site_t *fetch_site(const fetch_t *f);
 bool fetch_shares(const fetch_t *f);
 bool fetch_past_shields(const fetch_t *f);
 const char *

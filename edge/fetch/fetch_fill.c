@@ -32,12 +32,7 @@ static void fetch_fill_clean(fetch_t *f, fields_t *fields, msec_t now_wall)
 {
     fields_remove(fields, SPAN("age"));
     fields_remove(fields, SPAN("content-length"));
-    for (size_t i = 0; i < fields->n;) {
-        if (tier_internal_field(fields->v[i].name))
-            fields_remove(fields, fields->v[i].name);
-        else
-            i++;
-    }
+    tier_strip(fields);
     msec_t parsed;
     span_t date = fields_get(fields, SPAN("date"));
     if (date.p == NULL || date_parse(date, now_wall, &parsed) != ERR_OK) {
@@ -114,8 +109,8 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
             return FETCH_FILL_BAD;
     }
     fetch_response_t *r = &f->response;
-    *r = (fetch_response_t){.upstream_status = status, .via_shield = f->hop.shield};
-    r->stale_from_shield = f->hop.shield && tier_marked_stale(&fields);
+    *r = (fetch_response_t){.upstream_status = status, .via_shield = (f->hop.kind == ROUTE_SHIELD)};
+    r->stale_from_shield = (f->hop.kind == ROUTE_SHIELD) && fields_has(&fields, TIER_STALE_FIELD);
     if (status == 304 && f->validators_sent)
         return fetch_fill_not_modified(f, &fields, now);
 
@@ -145,7 +140,7 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
         body_unref(body);
         return FETCH_FILL_BAD;
     }
-    if (f->hop.shield)
+    if ((f->hop.kind == ROUTE_SHIELD))
         atomic_fetch_or(&r->object->flags, OBJECT_VIA_SHIELD);
     r->sharable = room && r->storable == STORABLE_YES;
     if (!r->sharable) {

@@ -6,7 +6,6 @@
  *                  before a head   └─ 304 that selects nothing: once more without validators
  *
  * A request goes to another hop only if it surely had no effect on the first, or its method is idempotent. */
-#include "edge/base/clock.h"
 #include "edge/base/log.h"
 #include "edge/fetch/fetch_priv.h"
 #include "edge/policy/revalidate.h"
@@ -31,28 +30,25 @@ static void fetch_fsm_fail(fetch_t *f, upstream_result_t result)
 
 static void fetch_fsm_send(fetch_t *f)
 {
-    const conf_t *conf = f->spec.conf;
+    const conf_t *conf = upstreams_conf(f->spec.upstreams);
     fields_t fields;
     fields_init(&fields, &f->arena);
     for (size_t i = 0; i < f->forward.n; i++)
         fields_add(&fields, f->forward.v[i].name, f->forward.v[i].value);
-    if (f->attempt >= FETCH_HOPS_MAX ||
-        !f->deps->router->next(f->deps->router->arg, f, f->attempt, &f->hop, &fields, &f->arena)) {
+    if (!fetch_route_next(f, &fields)) {
         fetch_fsm_fail(f, f->result != UPSTREAM_OK ? f->result : UPSTREAM_NO_ROUTE);
         return;
     }
-    f->attempt++;
-    f->upstream_name = f->hop.to->url.p; /* the fetch holds the configuration */
+    f->upstream_name = f->hop.server->url.p; /* the fetch holds the configuration */
     f->validators_sent =
         f->spec.validate != NULL && revalidate_add_validators(f->spec.validate->fields, &fields, &f->arena);
     f->request_time = f->deps->loop->now.wall;
-    f->attempt_nanos = clock_nanos();
     upstream_request_t r = {
-        .to = {.https = f->hop.to->https,
-               .host = f->hop.to->host,
-               .port = f->hop.to->port,
-               .unix_path = f->hop.to->unix_path,
-               .ca = f->hop.ca},
+        .to = {.https = f->hop.server->https,
+               .host = f->hop.server->host,
+               .port = f->hop.server->port,
+               .unix_path = f->hop.server->unix_path,
+               .ca = f->hop.kind == ROUTE_ORIGIN ? f->spec.site->ca : SPAN_NONE},
         .method = f->spec.method_name,
         .target = f->spec.target,
         .fields = &fields,
@@ -66,11 +62,6 @@ static void fetch_fsm_send(fetch_t *f)
     f->call = f->deps->client->ops->start(f->deps->client, &r, &fetch_fsm_events, f);
 }
 
-static void fetch_fsm_report(fetch_t *f, upstream_result_t result, int status)
-{
-    f->deps->router->report(f->deps->router->arg, f, &f->hop, result, status, clock_nanos() - f->attempt_nanos);
-}
-
 static void fetch_fsm_on_informational(void *arg, int status, const fields_t *fields)
 {
     fetch_t *f = arg;
@@ -82,19 +73,37 @@ static void fetch_fsm_on_informational(void *arg, int status, const fields_t *fi
     notice_wake(&f->notice);
 }
 
+/* A shield that doesn't believe us is as good as none. */
+static bool fetch_fsm_refused_by_shield(const fetch_t *f, int status, const fields_t *fields)
+{
+    return f->hop.kind == ROUTE_SHIELD && (status == 403 || status == 508) && fields_has(fields, TIER_REFUSED_FIELD);
+}
+
 static void fetch_fsm_on_head(void *arg, int status, const fields_t *fields, int64_t content_length)
 {
     fetch_t *f = arg;
+    if (fetch_fsm_refused_by_shield(f, status, fields)) {
+        span_t why = fields_get(fields, TIER_REFUSED_FIELD);
+        log_warn("shield %s refused our signature (%.*s): is its secret_file the same, and its clock right?",
+                 fetch_upstream_name(f), SPAN_ARG(why));
+        f->deps->client->ops->cancel(f->call);
+        f->call = NULL;
+        fetch_route_report(f, UPSTREAM_CLOSED, status);
+        f->result = UPSTREAM_CLOSED;
+        route_failed(&f->route, ROUTE_UNSENT);
+        fetch_fsm_send(f);
+        return;
+    }
     switch (fetch_fill_head(f, status, fields, content_length)) {
     case FETCH_FILL_OK:
-        fetch_fsm_report(f, UPSTREAM_OK, status);
+        fetch_route_report(f, UPSTREAM_OK, status);
         fetch_publish(f, FETCH_STREAMING);
         if (!f->response.sharable)
             fetch_settle(f);
         notice_wake(&f->notice);
         break;
     case FETCH_FILL_AGAIN_UNCONDITIONAL:
-        fetch_fsm_report(f, UPSTREAM_OK, status);
+        fetch_route_report(f, UPSTREAM_OK, status);
         f->deps->client->ops->cancel(f->call);
         f->call = NULL;
         object_unref(f->spec.validate);
@@ -104,7 +113,7 @@ static void fetch_fsm_on_head(void *arg, int status, const fields_t *fields, int
     case FETCH_FILL_BAD:
         f->deps->client->ops->cancel(f->call);
         f->call = NULL;
-        fetch_fsm_report(f, UPSTREAM_MALFORMED, status);
+        fetch_route_report(f, UPSTREAM_MALFORMED, status);
         fetch_fsm_fail(f, UPSTREAM_MALFORMED);
         break;
     }
@@ -141,12 +150,10 @@ static void fetch_fsm_on_done(void *arg, upstream_result_t result)
         fetch_fsm_finish(f);
         return;
     }
-    fetch_fsm_report(f, result, 0);
+    fetch_route_report(f, result, 0);
     f->result = result;
-    if (upstream_untouched(result) || method_idempotent(f->spec.method))
-        fetch_fsm_send(f); /* the router says when it is enough */
-    else
-        fetch_fsm_fail(f, result);
+    route_failed(&f->route, upstream_untouched(result) ? ROUTE_UNSENT : ROUTE_SENT);
+    fetch_fsm_send(f); /* the router says when it is enough */
 }
 
 static const upstream_events_t fetch_fsm_events = {
@@ -158,6 +165,7 @@ static const upstream_events_t fetch_fsm_events = {
 
 void fetch_fsm_begin(fetch_t *f)
 {
+    f->route.idempotent = method_idempotent(f->spec.method);
     fetch_fsm_send(f);
 }
 
@@ -172,6 +180,7 @@ void fetch_fsm_abandon(fetch_t *f)
     if (f->call != NULL)
         f->deps->client->ops->cancel(f->call);
     f->call = NULL;
+    fetch_route_report(f, UPSTREAM_ABANDONED, 0);
     if (fetch_phase(f) == FETCH_STREAMING) {
         fetch_fill_end(f, false);
         fetch_fsm_finish(f);

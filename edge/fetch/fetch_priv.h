@@ -11,6 +11,7 @@ struct fetch {
     fetch_spec_t spec; /* with everything it points to copied into the arena or referenced */
     cache_key_t key;
     fields_t request, forward;
+    msec_t started_wall;
     arena_t arena; /* written before the fetch is published, and by its owner while WAITING */
 
     /* ---- published by phase (release) ---- */
@@ -24,12 +25,11 @@ struct fetch {
 
     /* ---- owner only ---- */
     upstream_call_t *call;
-    upstream_events_t const *events;
-    fetch_hop_t hop;
-    unsigned attempt;
+    route_t route;
+    upstreams_target_t hop; /* .health NULL: reported already */
     bool validators_sent, paused, settled, ended;
     msec_t request_time; /* wall: of the attempt that is running */
-    int64_t started_nanos, attempt_nanos;
+    int64_t started_nanos;
     uint64_t reserved;    /* bytes of the memory budget held for the body */
     loop_message_t nudge; /* readers → owner: consumed, or gone */
 
@@ -48,6 +48,11 @@ bool fetch_window_full(fetch_t *f);
 void fetch_fsm_begin(fetch_t *f);
 void fetch_fsm_resume(fetch_t *f);
 void fetch_fsm_abandon(fetch_t *f);
+
+/* fetch_route.c: chooses the next upstream and adds what it must be told; false: nobody left. Every attempt is reported
+ * once. */
+bool fetch_route_next(fetch_t *f, fields_t *fields);
+void fetch_route_report(fetch_t *f, upstream_result_t result, int status);
 
 /* fetch_fill.c: turns what arrives into a stored response. */
 typedef enum fetch_fill_verdict { FETCH_FILL_OK, FETCH_FILL_AGAIN_UNCONDITIONAL, FETCH_FILL_BAD } fetch_fill_verdict_t;

@@ -1,11 +1,11 @@
-/* One request of a client and the way to answer it, as the request path sees them. serve/ implements it over h2o, tests over plain
- * memory. Everything here happens on the event loop of the client's connection.
+/* One request of a client and the way to answer it, as the request path sees them. serve/ implements it over h2o, tests
+ * over plain memory. Everything here happens on the event loop of the client's connection.
  *
  * Order of calls: serve fills the request part and calls request_begin(x). The path answers with
  *   exchange_head() once, then exchange_send() any number of times, the last with EXCHANGE_FINAL or EXCHANGE_ABORT.
- * After each exchange_send() that is not final the path waits for on_writable before it sends again. on_gone is called at most once,
- * whenever the exchange ends for whatever reason (final sent and flushed, client left, connection killed): release then; the
- * exchange must not be touched after it. */
+ * After each exchange_send() that is not final the path waits for on_writable before it sends again. on_gone is called
+ * at most once, whenever the exchange ends for whatever reason (final sent and flushed, client left, connection
+ * killed): release then; the exchange must not be touched after it. */
 #ifndef BRINK_REQUEST_EXCHANGE_H
 #define BRINK_REQUEST_EXCHANGE_H
 
@@ -20,11 +20,11 @@ typedef enum exchange_end { EXCHANGE_MORE, EXCHANGE_FINAL, EXCHANGE_ABORT } exch
 
 /* How the server sends; one static table an implementation. */
 typedef struct exchange_ops {
-    /* Status and fields (end-to-end only, already complete with Date, Age, Via …); content_length -1 when unknown. Names and values
-     * must stay valid until on_gone. */
+    /* Status and fields (end-to-end only, already complete with Date, Age, Via …); content_length -1 when unknown.
+     * Names and values must stay valid until on_gone. */
     void (*head)(exchange_t *x, int status, const fields_t *fields, int64_t content_length);
-    /* The bytes must stay valid until the next on_writable or on_gone. ABORT: the response is visibly cut (RST_STREAM, or the
-     * connection closed before the end), never completed. */
+    /* The bytes must stay valid until the next on_writable or on_gone. ABORT: the response is visibly cut (RST_STREAM,
+     * or the connection closed before the end), never completed. */
     void (*send)(exchange_t *x, const struct iovec *v, size_t n, exchange_end_t end);
     /* A 1xx with fields (103 Early Hints); ignored where the protocol can't carry it. */
     void (*informational)(exchange_t *x, int status, const fields_t *fields);
@@ -34,23 +34,24 @@ typedef struct exchange_ops {
 struct exchange {
     const exchange_ops_t *ops;
     loop_t *loop;
-    arena_t *arena;        /* lives until after on_gone */
+    arena_t *arena; /* lives until after on_gone */
 
     /* ---- the request, filled by serve; spans live until on_gone ---- */
     method_t method;
     span_t method_name;
-    span_t scheme;         /* "http" or "https" */
-    span_t authority;      /* Host or :authority as received */
-    span_t target;         /* origin form, "/path?query", or absolute form, or "*" */
-    fields_t fields;       /* names lower case, no pseudo fields, framing fields (content-length, transfer-encoding) taken off */
-    span_t body;           /* whole, already within max_body */
+    span_t scheme;    /* "http" or "https" */
+    span_t authority; /* Host or :authority as received */
+    span_t target;    /* origin form, "/path?query", or absolute form, or "*" */
+    fields_t
+        fields;  /* names lower case, no pseudo fields, framing fields (content-length, transfer-encoding) taken off */
+    span_t body; /* whole, already within max_body */
     bool has_body;
-    span_t peer;           /* client's address as text, without port */
-    int protocol;          /* 10, 11, 20 */
-    int64_t began_nanos;   /* CLOCK_MONOTONIC when the request was complete */
+    span_t peer;         /* client's address as text, without port */
+    int protocol;        /* 10, 11, 20 */
+    int64_t began_nanos; /* CLOCK_MONOTONIC when the request was complete */
 
     /* ---- filled by the request path before the first await ---- */
-    void *path;            /* its own state */
+    void *path; /* its own state */
     void (*on_writable)(exchange_t *x);
     void (*on_gone)(exchange_t *x);
 

@@ -1,0 +1,397 @@
+/* One fetch for a key in a node, whichever workers ask. The table holds running fetches that newcomers may still join;
+ * a fetch leaves it when it has ended or turns out not to be shared. A newcomer joins only a fetch that no purge has
+ * overtaken; else it starts its own, which stands before the old one.
+ *
+ * A waiter whose answer turns out to be another variant looks again; one whose answer can't be shared goes on alone at
+ * once, and a short note in the store (hit-for-miss) lets the next ones do so from the start. */
+#include <stdlib.h>
+
+#include "edge/base/mem.h"
+#include "edge/policy/invalidate.h"
+#include "edge/policy/vary.h"
+#include "edge/request/request_priv.h"
+
+enum {
+    COLLAPSE_SHARDS = 64,
+    COLLAPSE_BUCKETS = 256,                  /* a shard */
+    COLLAPSE_HIT_FOR_MISS = 5 * MSEC_PER_SEC /* a note that a key's responses can't be shared */
+};
+
+typedef struct collapse_entry {
+    struct collapse_entry *next;
+    fetch_t *fetch; /* a reference */
+} collapse_entry_t;
+
+typedef struct collapse_shard {
+    pthread_mutex_t mutex;
+    collapse_entry_t *bucket[COLLAPSE_BUCKETS];
+} collapse_shard_t;
+
+struct collapse {
+    collapse_shard_t shard[COLLAPSE_SHARDS];
+};
+
+collapse_t *collapse_new(void)
+{
+    collapse_t *c = mem_zalloc(sizeof *c);
+    for (size_t i = 0; i < COLLAPSE_SHARDS; i++)
+        pthread_mutex_init(&c->shard[i].mutex, NULL);
+    return c;
+}
+
+void collapse_free(collapse_t *c)
+{
+    if (c == NULL)
+        return;
+    for (size_t i = 0; i < COLLAPSE_SHARDS; i++) {
+        for (size_t b = 0; b < COLLAPSE_BUCKETS; b++)
+            CHECK(c->shard[i].bucket[b] == NULL);
+        pthread_mutex_destroy(&c->shard[i].mutex);
+    }
+    free(c);
+}
+
+/* ---- the table ---- */
+
+static collapse_shard_t *collapse_shard(collapse_t *c, digest_t digest, collapse_entry_t ***bucket)
+{
+    collapse_shard_t *s = &c->shard[digest.lo % COLLAPSE_SHARDS];
+    *bucket = &s->bucket[(digest.lo / COLLAPSE_SHARDS) % COLLAPSE_BUCKETS];
+    return s;
+}
+
+/* May this request wait for that fetch's response? Under the shard's lock: only looks. */
+static bool collapse_joinable(request_t *rq, fetch_t *f)
+{
+    if (!span_eq(fetch_key(f)->text, rq->key.text) || fetch_covered(f, rq->env->ledger))
+        return false;
+    if (rq->mark == MARK_STRICT && !fetch_past_shields(f))
+        return false;
+    if (lookup_too_old(rq, fetch_started(f)))
+        return false;
+    if (fetch_phase(f) != FETCH_STREAMING)
+        return fetch_phase(f) == FETCH_WAITING;
+    const object_t *o = fetch_response(f)->object;
+    return fetch_response(f)->sharable && vary_match(object_selecting(o), &rq->x->fields, rq->x->arena);
+}
+
+static fetch_t *collapse_find(request_t *rq)
+{
+    collapse_entry_t **bucket;
+    collapse_shard_t *s = collapse_shard(rq->env->collapse, rq->key.digest, &bucket);
+    fetch_t *found = NULL;
+    pthread_mutex_lock(&s->mutex);
+    for (collapse_entry_t *e = *bucket; e != NULL && found == NULL; e = e->next)
+        if (collapse_joinable(rq, e->fetch))
+            found = fetch_ref(e->fetch);
+    pthread_mutex_unlock(&s->mutex);
+    return found;
+}
+
+/* Enters a new fetch unless another one may be joined by now: then that one, with a reference. */
+static fetch_t *collapse_enter(request_t *rq, fetch_t *mine)
+{
+    collapse_entry_t **bucket, *fresh = mem_alloc(sizeof *fresh);
+    collapse_shard_t *s = collapse_shard(rq->env->collapse, rq->key.digest, &bucket);
+    fetch_t *found = NULL;
+    pthread_mutex_lock(&s->mutex);
+    for (collapse_entry_t *e = *bucket; e != NULL && found == NULL; e = e->next)
+        if (collapse_joinable(rq, e->fetch))
+            found = fetch_ref(e->fetch);
+    if (found == NULL) {
+        *fresh = (collapse_entry_t){.next = *bucket, .fetch = fetch_ref(mine)};
+        *bucket = fresh;
+    }
+    pthread_mutex_unlock(&s->mutex);
+    if (found != NULL)
+        free(fresh);
+    return found;
+}
+
+static void collapse_settled(fetch_t *f, void *arg)
+{
+    collapse_entry_t **at, *gone = NULL;
+    collapse_shard_t *s = collapse_shard(arg, fetch_key(f)->digest, &at);
+    pthread_mutex_lock(&s->mutex);
+    for (; *at != NULL && gone == NULL; at = &(*at)->next)
+        if ((*at)->fetch == f) {
+            gone = *at;
+            *at = gone->next;
+            break;
+        }
+    pthread_mutex_unlock(&s->mutex);
+    if (gone != NULL) {
+        fetch_unref(gone->fetch);
+        free(gone);
+    }
+}
+
+/* ---- starting ---- */
+
+static fetch_t *collapse_new_fetch(request_t *rq, bool share)
+{
+    exchange_t *x = rq->x;
+    fields_t forward;
+    bool own = rq->own = rq->cacheable && (share || rq->stored != NULL);
+    if (forward_fields(rq, own, &forward) != ERR_OK)
+        return NULL;
+    span_t keyed = rq->key.query.p != NULL
+                       ? arena_printf(x->arena, "%.*s?%.*s", SPAN_ARG(rq->key.path), SPAN_ARG(rq->key.query))
+                       : rq->key.path;
+    rq->began = ledger_head(rq->env->ledger);
+    object_t *validate = rq->stored;
+    if (validate != NULL &&
+        (lookup_mark(rq, validate) >= MARK_HARD || atomic_load(&validate->stamp.checked_to) < rq->began))
+        validate = NULL; /* validators go up only for what was checked up to the position the answer will stand for */
+    fetch_spec_t spec = {
+        .upstreams = rq->upstreams,
+        .site = rq->site,
+        .rules = rq->rules,
+        .key = &rq->key,
+        .method = share ? METHOD_GET : x->method,
+        .method_name = share ? SPAN("GET") : x->method_name,
+        .request = &x->fields,
+        .forward = &forward,
+        .target = own ? keyed : rq->pass_target,
+        .body = x->body,
+        .has_body = x->has_body,
+        .share = share,
+        .hops = rq->from_tier ? rq->tier.hops : SPAN_NONE,
+        .past_shields = rq->mark == MARK_STRICT || purge_in_doubt(rq->env->purge),
+        .validate = own ? validate : NULL,
+        .began = rq->began,
+        .on_settled = share ? collapse_settled : NULL,
+        .arg = rq->env->collapse,
+    };
+    return fetch_new(&rq->env->fetch, &spec);
+}
+
+static void collapse_woken(notice_waiter_t *w)
+{
+    fetch_reader_t *r = CONTAINER_OF(w, fetch_reader_t, waiter);
+    request_fsm_run(CONTAINER_OF(r, request_t, reader));
+}
+
+static request_go_t collapse_read(request_t *rq, fetch_t *f, bool leader)
+{
+    rq->leader = leader;
+    rq->step = REQUEST_AWAIT;
+    fetch_attach(f, &rq->reader, collapse_woken);
+    if (leader)
+        fetch_run(f);
+    fetch_unref(f);
+    return REQUEST_MORE;
+}
+
+request_go_t collapse_step(request_t *rq)
+{
+    bool head_alone = rq->x->method == METHOD_HEAD && rq->stored == NULL;
+    bool share = rq->cacheable && !rq->private_fetch && !head_alone && rq->tries < REQUEST_COLLAPSE_TRIES;
+    /* what one user was answered isn't for those who happen to wait; and a running fetch may be older than the edge
+     * allows */
+    bool together = share && !rq->cc.has_authorization && !rq->distrust;
+    fetch_t *other = together ? collapse_find(rq) : NULL, *mine = NULL;
+    if (other == NULL) {
+        mine = collapse_new_fetch(rq, share);
+        if (mine == NULL)
+            return deliver_error(rq, 431, "fields", "the request has more header fields than this cache passes on");
+        if (together)
+            other = collapse_enter(rq, mine);
+    }
+    if (other == NULL)
+        return collapse_read(rq, mine, true);
+    fetch_unref(mine);
+    rq->own = rq->collapsed = true;
+    metrics_add(METRIC_COLLAPSED, 0, 1);
+    return collapse_read(rq, other, false);
+}
+
+void collapse_refresh(request_t *rq)
+{
+    fetch_t *running = collapse_find(rq);
+    if (running != NULL) {
+        fetch_unref(running);
+        return;
+    }
+    fetch_t *mine = collapse_new_fetch(rq, true);
+    if (mine == NULL)
+        return;
+    fetch_t *other = collapse_enter(rq, mine);
+    if (other == NULL) {
+        metrics_add(METRIC_BACKGROUND, 0, 1);
+        fetch_run(mine);
+    }
+    fetch_unref(other);
+    fetch_unref(mine);
+}
+
+void collapse_leave(request_t *rq)
+{
+    fetch_detach(&rq->reader);
+}
+
+/* ---- the answer ---- */
+
+static bool collapse_stale_allowed(request_t *rq)
+{
+    if (rq->stored == NULL)
+        return false;
+    return reuse_stale_if_error(&rq->stored->meta, lookup_mark(rq, rq->stored), &rq->cc, rq->env->loop->now.wall);
+}
+
+static request_go_t collapse_serve_stale(request_t *rq)
+{
+    collapse_leave(rq);
+    rq->detail = "stale-if-error";
+    rq->stale_served = true;
+    rq->hit = rq->fwd_status == 0; /* nothing came back: RFC 9211 says hit or fwd; with a status it was forwarded */
+    if (!rq->hit)
+        rq->forward = FORWARD_STALE;
+    deliver_object(rq, rq->stored);
+    return REQUEST_MORE;
+}
+
+static request_go_t collapse_failed(request_t *rq, fetch_t *f)
+{
+    upstream_result_t result = fetch_result(f);
+    if (collapse_stale_allowed(rq))
+        return collapse_serve_stale(rq);
+    static const char sentence[] = "the upstream could not be reached, or did not answer as HTTP";
+    int status = upstream_timed_out(result) ? 504 : 502;
+    rq->hit = false;
+    collapse_leave(rq);
+    return deliver_error(rq, status, upstream_word(result),
+                         status == 504 ? "the upstream did not answer in time" : sentence);
+}
+
+/* A note in place of a response: who comes in the next seconds doesn't queue. Anything storable replaces it. */
+static void collapse_note_unsharable(request_t *rq, const fetch_response_t *r)
+{
+    switch (r->storable) {
+    case STORABLE_NO_STORE:
+    case STORABLE_PRIVATE:
+    case STORABLE_SET_COOKIE:
+    case STORABLE_NO_FRESHNESS:
+    case STORABLE_VARY_ANY:
+    case STORABLE_TOO_MANY_TAGS:
+        break;
+    default:
+        return; /* says something of this request or this attempt, not of the key */
+    }
+    if (rq->cc.has_authorization)
+        return;
+    stored_t meta = {.status = r->object->meta.status,
+                     .flags = STORED_HIT_FOR_MISS,
+                     .date = rq->env->loop->now.wall,
+                     .request_time = rq->env->loop->now.wall,
+                     .response_time = rq->env->loop->now.wall,
+                     .lifetime = COLLAPSE_HIT_FOR_MISS,
+                     .last_modified = -1};
+    fields_t none = {0};
+    fieldblock_t *block;
+    if (fieldblock_pack(&none, &block) != ERR_OK)
+        return;
+    body_t *empty = body_new(0);
+    body_end(empty, BODY_COMPLETE);
+    object_t *note = object_new(&rq->key, SPAN_NONE, &meta, rq->began, block, empty, NULL, 0);
+    store_insert(rq->env->store, note, 0);
+    object_unref(note);
+}
+
+/* An unsafe request that succeeded makes what is stored for its URIs doubtful (RFC 9111 4.4). */
+static void collapse_raise_mark(object_t *o, void *arg)
+{
+    (void)arg;
+    ledger_stamp_raise(&o->stamp, MARK_STRICT);
+}
+
+static void collapse_invalidate(request_t *rq, const fetch_response_t *r)
+{
+    if (method_safe(rq->x->method))
+        return;
+    fields_t fields;
+    span_t uris[INVALIDATE_MAX];
+    digest_t digests[INVALIDATE_MAX];
+    if (fieldblock_unpack(r->object->fields, rq->x->arena, &fields) != ERR_OK)
+        return;
+    int n = invalidate_targets(rq->x->method, r->upstream_status, &rq->key, &fields, &rq->site->key, rq->x->arena, uris,
+                               digests);
+    for (int i = 0; i < n; i++) {
+        ledger_invalidate(rq->env->ledger, digests[i], rq->env->loop->now.boot);
+        metrics_add(METRIC_INVALIDATIONS, 0, 1);
+    }
+    if (n > 0)
+        store_each(rq->env->store, rq->key.digest, collapse_raise_mark, NULL);
+}
+
+/* May somebody who only waited use this response? It was made while the request waited; what remains is that it may be
+ * shared, is the right variant, and doesn't ask to be validated each time (RFC 9111 4). */
+static bool collapse_usable(request_t *rq, const fetch_response_t *r)
+{
+    const stored_t *m = &r->object->meta;
+    if (!(r->sharable || r->stale_from_shield) || (rq->cc.has_authorization && (m->flags & STORED_AUTH_SHARED) == 0))
+        return false;
+    if (!vary_match(object_selecting(r->object), &rq->x->fields, rq->x->arena))
+        return false;
+    return r->stale_from_shield || ((m->flags & STORED_NO_CACHE) == 0 && m->lifetime > 0);
+}
+
+static request_go_t collapse_again(request_t *rq, const fetch_response_t *r)
+{
+    bool variant = r->sharable && !vary_match(object_selecting(r->object), &rq->x->fields, rq->x->arena);
+    collapse_leave(rq);
+    rq->collapsed = false;
+    rq->tries++;
+    if (!variant)
+        rq->private_fetch = true;
+    rq->step = variant ? REQUEST_LOOKUP : REQUEST_COLLAPSE;
+    return REQUEST_MORE;
+}
+
+static request_go_t collapse_answered(request_t *rq, fetch_t *f)
+{
+    const fetch_response_t *r = fetch_response(f);
+    rq->fwd_status = r->upstream_status;
+    if (!rq->leader && !collapse_usable(rq, r))
+        return collapse_again(rq, r);
+    int status = r->object->meta.status;
+    if ((status == 500 || status == 502 || status == 503 || status == 504) && collapse_stale_allowed(rq))
+        return collapse_serve_stale(rq);
+    if (rq->leader && rq->cacheable && !r->sharable && fetch_shares(f)) {
+        collapse_note_unsharable(rq, r);
+        if (rq->cc.has_range && status == 200) { /* the whole will not be kept: let the upstream make the part */
+            collapse_leave(rq);
+            rq->private_fetch = true;
+            request_take(&rq->stored, NULL);
+            rq->step = REQUEST_COLLAPSE;
+            return REQUEST_MORE;
+        }
+    }
+    collapse_invalidate(rq, r);
+    if (rq->detail == NULL && rq->cacheable && !r->sharable && r->storable != STORABLE_YES)
+        rq->detail = storable_word(r->storable);
+    if (r->stale_from_shield)
+        rq->stale_served = true;
+    deliver_object(rq, r->object);
+    return REQUEST_MORE;
+}
+
+request_go_t collapse_await(request_t *rq)
+{
+    fetch_t *f = rq->reader.fetch;
+    fetch_wait(&rq->reader, rq->env->loop);
+    fetch_phase_t phase = fetch_phase(f);
+    const fieldblock_t *hints = rq->hints_sent ? NULL : fetch_early_hints(f);
+    if (hints != NULL) {
+        fields_t fields;
+        rq->hints_sent = true;
+        if (fieldblock_unpack(hints, rq->x->arena, &fields) == ERR_OK)
+            rq->x->ops->informational(rq->x, 103, &fields);
+    }
+    if (phase == FETCH_WAITING)
+        return REQUEST_WAIT;
+    notice_unsubscribe(&rq->reader.waiter);
+    rq->upstream = fetch_upstream_name(f);
+    rq->upstream_nanos = fetch_nanos(f);
+    return phase == FETCH_FAILED ? collapse_failed(rq, f) : collapse_answered(rq, f);
+}

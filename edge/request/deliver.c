@@ -1,0 +1,319 @@
+/* From a response (stored, arriving, or our own) to the client: conditions and ranges are answered, fields for the
+ * cache alone taken off, ours put on, and the body is sent while it arrives. What arrives cut is passed on as visibly
+ * cut. */
+#include <stdio.h>
+
+#include "edge/base/clock.h"
+#include "edge/http/conditional.h"
+#include "edge/request/request_priv.h"
+
+enum { DELIVER_PART_HEAD = 512 };
+
+void deliver_object(request_t *rq, object_t *o)
+{
+    request_take(&rq->object, o);
+    rq->step = REQUEST_DELIVER;
+}
+
+/* ---- fields ---- */
+
+/* For the cache alone (RFC 9213, and what tags are called elsewhere): edge and shield exchange them, clients don't see
+ * them. */
+static bool deliver_cache_only(span_t name)
+{
+    static const span_t names[] = {SPAN("cdn-cache-control"), SPAN("brink-cdn-cache-control"),
+                                   SPAN("surrogate-control"), SPAN("surrogate-key"), SPAN("cache-tag")};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (span_eq(name, names[i]))
+            return true;
+    return false;
+}
+
+/* What a 304 says again of the representation (RFC 9110 15.4.5). */
+static bool deliver_in_304(span_t name)
+{
+    static const span_t names[] = {SPAN("cache-control"), SPAN("content-location"), SPAN("date"),
+                                   SPAN("etag"),          SPAN("expires"),          SPAN("vary"),
+                                   SPAN("last-modified"), SPAN("set-cookie")};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (span_eq(name, names[i]) || deliver_cache_only(name))
+            return true;
+    return false;
+}
+
+static span_t deliver_number(request_t *rq, long long n)
+{
+    return arena_printf(rq->x->arena, "%lld", n);
+}
+
+static bool deliver_has_age(request_t *rq)
+{
+    const stored_t *m = &rq->object->meta;
+    if (rq->hit || rq->stale_served)
+        return true;
+    const fetch_t *f = rq->reader.fetch;
+    if (f != NULL && (fetch_response(f)->validated || fetch_response(f)->via_shield))
+        return true;
+    return m->initial_age - (m->response_time - m->request_time) >= MSEC_PER_SEC; /* an upstream cache said so */
+}
+
+static void deliver_add_ours(request_t *rq, fields_t *out, span_t via, span_t members)
+{
+    exchange_t *x = rq->x;
+    if (rq->object != NULL && deliver_has_age(rq))
+        fields_add(out, SPAN("age"),
+                   deliver_number(rq, stored_age(&rq->object->meta, rq->env->loop->now.wall) / MSEC_PER_SEC));
+    fields_add(out, SPAN("via"),
+               via.n > 0 ? arena_printf(x->arena, "%.*s, 1.1 %.*s", SPAN_ARG(via), SPAN_ARG(rq->env->via))
+                         : arena_printf(x->arena, "1.1 %.*s", SPAN_ARG(rq->env->via)));
+    cache_status_add(rq, out, members);
+    if (rq->from_tier && rq->stale_served)
+        fields_add(out, TIER_STALE_FIELD, SPAN("1"));
+    if (rq->tier_refused != NULL)
+        fields_add(out, TIER_REFUSED_FIELD, span_str(rq->tier_refused));
+    if (rq->site != NULL && rq->site->server_timing)
+        fields_add(out, SPAN("server-timing"),
+                   arena_printf(x->arena, "brink;dur=%.3f", (double)(clock_nanos() - x->began_nanos) / 1e6));
+}
+
+/* The stored fields for this client, then ours. `skip_content`: the two that describe the whole, where a part is sent.
+ */
+static void deliver_fields(request_t *rq, int status, bool multipart, fields_t *out)
+{
+    span_t via = SPAN_NONE, members = SPAN_NONE;
+    field_t f;
+    for (size_t pos = 0; fieldblock_next(rq->object->fields, &pos, &f);) {
+        if (f.name.n == 3 && span_eq(f.name, SPAN("via"))) {
+            via = via.n > 0 ? arena_printf(rq->x->arena, "%.*s, %.*s", SPAN_ARG(via), SPAN_ARG(f.value)) : f.value;
+            continue;
+        }
+        if (f.name.n == 12 && span_eq(f.name, SPAN("cache-status"))) {
+            members = members.n > 0 ? arena_printf(rq->x->arena, "%.*s, %.*s", SPAN_ARG(members), SPAN_ARG(f.value))
+                                    : f.value;
+            continue;
+        }
+        if (!rq->from_tier && deliver_cache_only(f.name))
+            continue;
+        if (status == 304 && !deliver_in_304(f.name))
+            continue;
+        if (span_eq(f.name, SPAN("x-cache")) || (multipart && span_eq(f.name, SPAN("content-type"))))
+            continue;
+        fields_add(out, f.name, f.value);
+    }
+    deliver_add_ours(rq, out, via, members);
+}
+
+/* ---- parts ---- */
+
+static void deliver_whole(request_t *rq)
+{
+    rq->segments = arena_zalloc(rq->x->arena, sizeof *rq->segments);
+    rq->segments[0] = (request_segment_t){.first = 0, .end = UINT64_MAX};
+    rq->segments_n = 1;
+}
+
+/* multipart/byteranges (RFC 9110 14.6): texts and ranges in turn. Returns the length of the body. */
+static int64_t deliver_multipart(request_t *rq, const range_t *ranges, size_t n, int64_t length, span_t type,
+                                 span_t *content_type)
+{
+    arena_t *a = rq->x->arena;
+    int64_t total = 0;
+    char boundary[32];
+    snprintf(boundary, sizeof boundary, "brink%016llx",
+             (unsigned long long)(rq->object->digest.lo ^ (uint64_t)rq->x->began_nanos));
+    rq->segments = arena_zalloc(a, (2 * n + 1) * sizeof *rq->segments);
+    for (size_t i = 0; i < n; i++) {
+        span_t text =
+            arena_printf(a, "%s--%s\r\n%s%.*s%sContent-Range: bytes %llu-%llu/%lld\r\n\r\n", i > 0 ? "\r\n" : "",
+                         boundary, type.n > 0 ? "Content-Type: " : "", SPAN_ARG(type), type.n > 0 ? "\r\n" : "",
+                         (unsigned long long)ranges[i].first, (unsigned long long)ranges[i].last, (long long)length);
+        rq->segments[rq->segments_n++] = (request_segment_t){.text = text};
+        rq->segments[rq->segments_n++] = (request_segment_t){.first = ranges[i].first, .end = ranges[i].last + 1};
+        total += (int64_t)text.n + (int64_t)(ranges[i].last + 1 - ranges[i].first);
+    }
+    span_t end = arena_printf(a, "\r\n--%s--\r\n", boundary);
+    rq->segments[rq->segments_n++] = (request_segment_t){.text = end};
+    *content_type = arena_printf(a, "multipart/byteranges; boundary=%s", boundary);
+    return total + (int64_t)end.n;
+}
+
+/* Which parts are sent, and with which status. */
+static int deliver_ranges(request_t *rq, span_t etag, int64_t length, int64_t *body_length, fields_t *extra)
+{
+    exchange_t *x = rq->x;
+    range_t ranges[RANGE_MAX];
+    size_t n;
+    bool known = length >= 0 && (body_state(rq->object->body) == BODY_COMPLETE || rq->object->body->declared >= 0);
+    span_t asked = fields_join(&x->fields, SPAN("range"), x->arena);
+    range_verdict_t verdict = RANGE_IGNORE;
+    if (known && asked.p != NULL && x->method == METHOD_GET &&
+        conditional_if_range(&x->fields, etag, rq->object->meta.last_modified, rq->object->meta.date))
+        verdict = range_parse(asked, (uint64_t)length, ranges, &n);
+    switch (verdict) {
+    case RANGE_IGNORE:
+        deliver_whole(rq);
+        *body_length = length;
+        return 200;
+    case RANGE_UNSATISFIABLE:
+        fields_add(extra, SPAN("content-range"), arena_printf(x->arena, "bytes */%lld", (long long)length));
+        *body_length = 0;
+        return 416;
+    case RANGE_PARTIAL:
+        break;
+    }
+    if (n == 1) {
+        rq->segments = arena_zalloc(x->arena, sizeof *rq->segments);
+        rq->segments[0] = (request_segment_t){.first = ranges[0].first, .end = ranges[0].last + 1};
+        rq->segments_n = 1;
+        *body_length = (int64_t)(ranges[0].last + 1 - ranges[0].first);
+        fields_add(extra, SPAN("content-range"),
+                   arena_printf(x->arena, "bytes %llu-%llu/%lld", (unsigned long long)ranges[0].first,
+                                (unsigned long long)ranges[0].last, (long long)length));
+        return 206;
+    }
+    span_t content_type;
+    *body_length = deliver_multipart(rq, ranges, n, length, fieldblock_get(rq->object->fields, SPAN("content-type")),
+                                     &content_type);
+    fields_add(extra, SPAN("content-type"), content_type);
+    return 206;
+}
+
+/* ---- head and body ---- */
+
+static void deliver_head(request_t *rq)
+{
+    exchange_t *x = rq->x;
+    object_t *o = rq->object;
+    int status = o->meta.status;
+    int64_t length = x->method == METHOD_HEAD && !rq->own && !rq->hit ? o->meta.content_length : object_length(o),
+            body_length = length;
+    fields_t out, extra;
+    fields_init(&out, x->arena);
+    fields_init(&extra, x->arena);
+    bool ours = rq->own || rq->hit || rq->stale_served;
+    if (ours && status >= 200 && status < 300) {
+        span_t etag = fieldblock_get(o->fields, SPAN("etag"));
+        switch (conditional_evaluate(x->method, &x->fields, etag, o->meta.last_modified)) {
+        case CONDITIONAL_NOT_MODIFIED:
+            status = 304;
+            body_length = 0;
+            break;
+        case CONDITIONAL_FAILED:
+            status = 412;
+            body_length = 0;
+            break;
+        case CONDITIONAL_PROCEED:
+            if (status == 200)
+                status = deliver_ranges(rq, etag, length, &body_length, &extra);
+            else
+                deliver_whole(rq);
+        }
+    } else {
+        deliver_whole(rq);
+    }
+    deliver_fields(rq, status, extra.n > 0 && span_eq(extra.v[0].name, SPAN("content-type")), &out);
+    for (size_t i = 0; i < extra.n; i++)
+        fields_add(&out, extra.v[i].name, extra.v[i].value);
+    if (x->method == METHOD_HEAD || status == 304 || status == 204)
+        rq->segments_n = 0;
+    rq->sent_status = status;
+    rq->head_sent = true;
+    x->ops->head(x, status, &out, body_length);
+}
+
+/* Bytes of the current segments; moves on over segments that are done. `*last`: nothing comes after these. */
+static size_t deliver_gather(request_t *rq, struct iovec *v, bool *last)
+{
+    body_t *body = rq->object->body;
+    size_t n = 0, left = rq->x->ops->send_most;
+    while (rq->segment < rq->segments_n && n < REQUEST_IOV && left > 0) {
+        request_segment_t *s = &rq->segments[rq->segment];
+        if (s->text.n > 0) {
+            v[n++] = (struct iovec){.iov_base = (char *)s->text.p, .iov_len = s->text.n};
+            left -= s->text.n < left ? s->text.n : left;
+            rq->segment++;
+            continue;
+        }
+        if (rq->cursor.at < s->first || rq->cursor.at > s->end)
+            body_seek(body, &rq->cursor, s->first);
+        body_state_t state = body_state(body); /* before the bytes: what is complete now has no more than we find */
+        uint64_t from = rq->cursor.at;
+        n += body_read(body, &rq->cursor, s->end, v + n, REQUEST_IOV - n, left);
+        left -= rq->cursor.at - from < left ? (size_t)(rq->cursor.at - from) : left;
+        bool end = rq->cursor.at >= s->end || (state == BODY_COMPLETE && rq->cursor.at >= body_length(body));
+        if (!end)
+            break;
+        rq->segment++;
+    }
+    *last = rq->segment >= rq->segments_n;
+    return n;
+}
+
+static request_go_t deliver_body(request_t *rq)
+{
+    exchange_t *x = rq->x;
+    struct iovec v[REQUEST_IOV];
+    bool last;
+    if (rq->writing)
+        return REQUEST_WAIT;
+    if (rq->reader.fetch != NULL)
+        fetch_wait(&rq->reader, rq->env->loop);
+    body_state_t state = body_state(rq->object->body);
+    size_t n = deliver_gather(rq, v, &last);
+    if (last) {
+        x->ops->send(x, v, n, EXCHANGE_FINAL);
+        return REQUEST_DONE;
+    }
+    if (n > 0) {
+        rq->writing = true;
+        x->ops->send(x, v, n, EXCHANGE_MORE);
+        return REQUEST_WAIT;
+    }
+    if (state == BODY_FAILED) {
+        x->ops->send(x, NULL, 0, EXCHANGE_ABORT);
+        return REQUEST_DONE;
+    }
+    return REQUEST_WAIT; /* the fetch wakes us */
+}
+
+request_go_t deliver_step(request_t *rq)
+{
+    if (!rq->head_sent)
+        deliver_head(rq);
+    return deliver_body(rq);
+}
+
+void deliver_writable(request_t *rq)
+{
+    rq->writing = false;
+    if (rq->reader.fetch != NULL)
+        fetch_consumed(&rq->reader, rq->cursor.at);
+    request_fsm_run(rq);
+}
+
+/* ---- our own words ---- */
+
+request_go_t deliver_error(request_t *rq, int status, const char *detail, const char *sentence)
+{
+    exchange_t *x = rq->x;
+    fields_t out;
+    fields_init(&out, x->arena);
+    rq->detail = detail;
+    rq->hit = rq->stale_served = false;
+    rq->synthetic = sentence[0] != '\0' ? arena_printf(x->arena, "%s\n", sentence) : span_of("", 0);
+    date_format(rq->env->loop->now.wall, rq->date);
+    fields_add(&out, SPAN("date"), span_of(rq->date, DATE_LEN));
+    if (rq->synthetic.n > 0)
+        fields_add(&out, SPAN("content-type"), SPAN("text/plain; charset=utf-8"));
+    if (status == 204 || status == 405)
+        fields_add(&out, SPAN("allow"), SPAN("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    fields_add(&out, SPAN("cache-control"), SPAN("no-store"));
+    deliver_add_ours(rq, &out, SPAN_NONE, SPAN_NONE);
+    rq->sent_status = status;
+    rq->head_sent = true;
+    struct iovec v = {.iov_base = (char *)rq->synthetic.p, .iov_len = rq->synthetic.n};
+    bool body = x->method != METHOD_HEAD && status != 204 && v.iov_len > 0;
+    x->ops->head(x, status, &out, (int64_t)rq->synthetic.n);
+    x->ops->send(x, &v, body ? 1 : 0, EXCHANGE_FINAL);
+    return REQUEST_DONE;
+}

@@ -1,0 +1,60 @@
+/* The end of a request, however it came: a line in the access log, and the counters. */
+#include "edge/base/clock.h"
+#include "edge/request/request_priv.h"
+
+static span_t finish_word(unsigned result)
+{
+    switch (result) {
+    case LABEL_RESULT_HIT:
+        return SPAN("HIT");
+    case LABEL_RESULT_MISS:
+        return SPAN("MISS");
+    case LABEL_RESULT_STALE:
+        return SPAN("STALE");
+    case LABEL_RESULT_REVALIDATED:
+        return SPAN("REVALIDATED");
+    case LABEL_RESULT_BYPASS:
+        return SPAN("BYPASS");
+    default:
+        return SPAN("ERROR");
+    }
+}
+
+void finish_request(request_t *rq)
+{
+    exchange_t *x = rq->x;
+    int64_t nanos = clock_nanos() - x->began_nanos;
+    metrics_add2(METRIC_REQUESTS, rq->site != NULL ? rq->env->site_labels[rq->site->index] : 0, rq->result, 1);
+    metrics_add(METRIC_STATUSES, metrics_status(rq->sent_status), 1);
+    metrics_add(METRIC_BYTES_MOVED, LABEL_DIRECTION_OUT, x->body_sent);
+    if (x->has_body)
+        metrics_add(METRIC_BYTES_MOVED, LABEL_DIRECTION_IN, x->body.n);
+    metrics_observe(METRIC_REQUEST_DURATION, 0, nanos);
+    if (rq->env->log == NULL)
+        return;
+    accesslog_record_t r = {
+        .client = x->peer,
+        .method = x->method_name,
+        .scheme = x->scheme,
+        .host = x->authority,
+        .target = x->target,
+        .cache = finish_word(rq->result),
+        .cache_status = rq->cache_status,
+        .tier = rq->hit && rq->detail != NULL && strcmp(rq->detail, "disk") == 0 ? SPAN("disk")
+                : rq->hit                                                        ? SPAN("memory")
+                                                                                 : SPAN_NONE,
+        .upstream = rq->upstream != NULL ? span_str(rq->upstream) : SPAN_NONE,
+        .request_id = rq->id,
+        .referer = fields_get(&x->fields, SPAN("referer")),
+        .user_agent = fields_get(&x->fields, SPAN("user-agent")),
+        .site = rq->site != NULL ? rq->site->name : SPAN_NONE,
+        .node = rq->env->node,
+        .time = rq->env->loop->now.wall - nanos / 1000000,
+        .duration_us = nanos / 1000,
+        .upstream_us = rq->upstream != NULL ? rq->upstream_nanos / 1000 : -1,
+        .bytes = x->body_sent,
+        .status = rq->sent_status,
+        .protocol = x->protocol,
+    };
+    accesslog_write(rq->env->log, rq->env->worker, &r);
+}

@@ -1,0 +1,122 @@
+/* The header fields of the request that goes upstream. End-to-end fields pass; hop-by-hop ones and what names the
+ * client or the way so far is made anew. Fields that well-known frameworks take for the target URI or the method, and
+ * that are not part of our key, would let one client decide what others get: they are not passed on. */
+#include "edge/admin/requestid.h"
+#include "edge/policy/revalidate.h"
+#include "edge/request/request_priv.h"
+
+static const span_t forward_dropped[] = {
+    /* made anew below, or the server's and libcurl's own */
+    SPAN("host"),
+    SPAN("content-length"),
+    SPAN("expect"),
+    SPAN("via"),
+    SPAN("cdn-loop"),
+    SPAN("forwarded"),
+    SPAN("x-forwarded-for"),
+    SPAN("x-forwarded-proto"),
+    SPAN("x-request-id"),
+    SPAN("max-forwards"),
+    /* would be taken for the target or the method, and are not in the key */
+    SPAN("x-forwarded-host"),
+    SPAN("x-forwarded-port"),
+    SPAN("x-forwarded-scheme"),
+    SPAN("x-forwarded-prefix"),
+    SPAN("x-forwarded-path"),
+    SPAN("x-forwarded-server"),
+    SPAN("x-forwarded-uri"),
+    SPAN("x-forwarded-ssl"),
+    SPAN("x-forwarded-protocol"),
+    SPAN("front-end-https"),
+    SPAN("x-host"),
+    SPAN("x-original-host"),
+    SPAN("x-original-url"),
+    SPAN("x-rewrite-url"),
+    SPAN("x-url-scheme"),
+    SPAN("x-http-method"),
+    SPAN("x-http-method-override"),
+    SPAN("x-method-override"),
+    SPAN("x-real-ip"),
+    SPAN("true-client-ip"),
+    SPAN("x-client-ip"),
+    SPAN("proxy"),
+};
+
+static bool forward_drops(span_t name)
+{
+    if (tier_internal(name))
+        return true;
+    for (size_t i = 0; i < sizeof forward_dropped / sizeof *forward_dropped; i++)
+        if (span_eq(name, forward_dropped[i]))
+            return true;
+    return false;
+}
+
+/* "before, more", or more alone. */
+static span_t forward_append(request_t *rq, span_t name, span_t more, bool trust)
+{
+    span_t before = trust ? fields_join(&rq->x->fields, name, rq->x->arena) : SPAN_NONE;
+    return before.n > 0 ? arena_printf(rq->x->arena, "%.*s, %.*s", SPAN_ARG(before), SPAN_ARG(more)) : more;
+}
+
+static span_t forward_forwarded(request_t *rq)
+{
+    span_t peer = rq->x->peer;
+    bool v6 = memchr(peer.p, ':', peer.n) != NULL, known = peer.n > 0 && (v6 || memchr(peer.p, '.', peer.n) != NULL);
+    if (!known)
+        return arena_printf(rq->x->arena, "for=unknown;host=\"%.*s\";proto=%.*s", SPAN_ARG(rq->key.host),
+                            SPAN_ARG(rq->key.scheme));
+    return arena_printf(rq->x->arena, "for=%s%.*s%s;host=\"%.*s\";proto=%.*s", v6 ? "\"[" : "", SPAN_ARG(peer),
+                        v6 ? "]\"" : "", SPAN_ARG(rq->key.host), SPAN_ARG(rq->key.scheme));
+}
+
+static span_t forward_cdn_loop(request_t *rq)
+{
+    span_t before = fields_join(&rq->x->fields, SPAN("cdn-loop"), rq->x->arena);
+    if (rq->from_tier && before.n > 0)
+        return before; /* the edge wrote it */
+    return before.n > 0 ? arena_printf(rq->x->arena, "%.*s, brink", SPAN_ARG(before)) : SPAN("brink");
+}
+
+static void forward_request_id(request_t *rq)
+{
+    if (rq->id.p != NULL)
+        return;
+    span_t given = fields_get(&rq->x->fields, SPAN("x-request-id"));
+    if (rq->from_tier && requestid_valid(given)) {
+        rq->id = given;
+        return;
+    }
+    char *id = arena_alloc(rq->x->arena, REQUESTID_BYTES + 1);
+    requestid_make(id);
+    rq->id = span_of(id, REQUESTID_BYTES);
+}
+
+err_t forward_fields(request_t *rq, bool own, fields_t *out)
+{
+    exchange_t *x = rq->x;
+    fields_t all;
+    fields_init(&all, x->arena);
+    for (size_t i = 0; i < x->fields.n; i++)
+        if (fields_add(&all, x->fields.v[i].name, x->fields.v[i].value) != ERR_OK)
+            return ERR_TOO_BIG;
+    fields_remove_hop_by_hop(&all);
+    if (own)
+        revalidate_strip_conditions(&all);
+    fields_init(out, x->arena);
+    for (size_t i = 0; i < all.n; i++)
+        if (!forward_drops(all.v[i].name) && fields_add(out, all.v[i].name, all.v[i].value) != ERR_OK)
+            return ERR_TOO_BIG;
+    forward_request_id(rq);
+    span_t via = arena_printf(x->arena, "1.1 %.*s", SPAN_ARG(rq->env->via));
+    err_t err = fields_add(out, SPAN("via"), forward_append(rq, SPAN("via"), via, true));
+    err |= fields_add(out, SPAN("cdn-loop"), forward_cdn_loop(rq));
+    err |= fields_add(
+        out, SPAN("x-forwarded-for"),
+        forward_append(rq, SPAN("x-forwarded-for"), x->peer.n > 0 ? x->peer : SPAN("unknown"), rq->from_tier));
+    err |=
+        fields_add(out, SPAN("forwarded"), forward_append(rq, SPAN("forwarded"), forward_forwarded(rq), rq->from_tier));
+    err |= fields_add(out, SPAN("x-forwarded-proto"), rq->key.scheme);
+    err |= fields_add(out, SPAN("x-request-id"), rq->id);
+    return err == ERR_OK ? ERR_OK : ERR_TOO_BIG;
+}

@@ -1,0 +1,53 @@
+/* The path of a request, from a complete exchange to its last byte: accept, lookup, collapse, deliver, finish.
+ *
+ * One env a worker; all of it on that worker's loop. What workers share (store, collapse table, ledger) is thread-safe
+ * by itself. */
+#ifndef BRINK_REQUEST_REQUEST_H
+#define BRINK_REQUEST_REQUEST_H
+
+#include "edge/admin/accesslog.h"
+#include "edge/conf/conf.h"
+#include "edge/fetch/fetch.h"
+#include "edge/http/handler.h"
+#include "edge/request/exchange.h"
+#include "edge/warm/warm.h"
+#include "purge/purge.h"
+#include "shield/replay.h"
+#include "shield/upstreams.h"
+
+typedef struct collapse collapse_t; /* the running fetches of the process, by key */
+collapse_t *collapse_new(void);
+void collapse_free(collapse_t *c); /* nothing may be running */
+
+typedef struct request_env {
+    loop_t *loop;
+    unsigned worker;
+    const conf_t *conf;     /* replaced between requests at a reload, with what belongs to it: */
+    upstreams_t *upstreams; /* the worker's reference, and with it the configuration's */
+    tier_key_t *edge_key;   /* verifies what edges sign; NULL: this node is no shield */
+    fetch_deps_t fetch;
+    collapse_t *collapse;
+    store_t *store;
+    warm_t *warm; /* NULL: no disk */
+    purge_t *purge;
+    ledger_t *ledger;
+    replay_t *replay;         /* shared by all workers */
+    accesslog_t *log;         /* NULL: off */
+    handler_fn *purge_method; /* PURGE on traffic listeners; NULL: 405 */
+    void *purge_ctx;
+    span_t node;                 /* name */
+    span_t node_member;          /* as a member of Cache-Status: a token, or quoted */
+    span_t via;                  /* "NODE (brink)" */
+    msec_t started;              /* wall, of this process: older copies are infinitely old to a demand by duration */
+    const unsigned *site_labels; /* metrics label of each conf site */
+    list_t promotions;           /* lookup.c: reads from disk that are under way */
+    size_t in_flight;
+} request_env_t;
+
+void request_env_init(request_env_t *env);
+/* Takes over the exchange; answers now or later. */
+void request_begin(request_env_t *env, exchange_t *x);
+/* Answers an exchange by a handler (admin and purge API). */
+void request_answer(request_env_t *env, exchange_t *x, handler_fn *handler, void *ctx);
+
+#endif

@@ -1,0 +1,155 @@
+/* State of one request, for the files of this folder. */
+#ifndef BRINK_REQUEST_REQUEST_PRIV_H
+#define BRINK_REQUEST_REQUEST_PRIV_H
+
+#include "edge/http/date.h"
+#include "edge/http/range.h"
+#include "edge/request/request.h"
+#include "edge/tbl/metrics.h"
+
+typedef enum request_step {
+#define REQUEST_STEP(id, fn) REQUEST_##id,
+#include "edge/tbl/request_steps.def"
+#undef REQUEST_STEP
+    REQUEST_STEPS
+} request_step_t;
+
+/* What a step says: go on with rq->step now; somebody was told to call request_fsm_run; the response is complete
+ * (on_gone follows). */
+typedef enum request_go { REQUEST_MORE, REQUEST_WAIT, REQUEST_DONE } request_go_t;
+
+/* RFC 9211 2.2: why it was forwarded. */
+#define REQUEST_FORWARDS(X)                                                                                            \
+    X(NONE, "")                                                                                                        \
+    X(BYPASS, "bypass")                                                                                                \
+    X(METHOD, "method")                                                                                                \
+    X(URI_MISS, "uri-miss")                                                                                            \
+    X(VARY_MISS, "vary-miss")                                                                                          \
+    X(REQUEST, "request")                                                                                              \
+    X(STALE, "stale")                                                                                                  \
+    X(PARTIAL, "partial")
+
+typedef enum request_forward {
+#define X(id, word) FORWARD_##id,
+    REQUEST_FORWARDS(X)
+#undef X
+} request_forward_t;
+
+enum {
+    REQUEST_SEGMENTS = RANGE_MAX * 2 + 1, /* of a multipart/byteranges body */
+    REQUEST_IOV = 32,
+    REQUEST_COLLAPSE_TRIES = 4 /* running fetches whose answer was another variant; then on its own */
+};
+
+typedef struct request_segment {
+    span_t text;         /* .n > 0: these bytes */
+    uint64_t first, end; /* else body bytes [first, end) */
+} request_segment_t;
+
+struct promotion;
+
+typedef struct request {
+    request_env_t *env;
+    exchange_t *x;
+    upstreams_t *upstreams; /* keeps the configuration */
+    const conf_t *conf;
+    const conf_site_t *site;
+    rules_t rules;
+    cache_key_t key;
+    span_t pass_target; /* what is forwarded when nothing is cached: the client's own query */
+    request_cc_t cc;
+    span_t id; /* X-Request-Id */
+    request_step_t step;
+    bool running, again; /* request_fsm_run is on the stack; and was asked for once more */
+    bool gone;
+    bool cacheable; /* GET or HEAD that may be looked up */
+    bool tried_disk;
+    bool distrust;      /* shield: nothing stored here may answer this edge */
+    bool private_fetch; /* its own, uncollapsed, unstored */
+    bool own;           /* what is delivered was fetched for the cache: conditions and ranges are answered here */
+    bool leader, collapsed;
+    unsigned tries;
+
+    /* tier */
+    bool from_tier;
+    tier_t tier;
+    ledger_cursor_t tier_cursor;
+    const char *tier_refused; /* why the tier's signature was not believed */
+    loop_message_t caught_up;
+    _Atomic int catch_up_state; /* 0 waiting, 1 has it, 2 hasn't */
+    atomic_int holds;           /* the exchange, and callbacks that may come from other threads */
+
+    /* lookup */
+    object_t *stored;
+    mark_t mark;
+    reuse_verdict_t verdict;
+    list_t promotion_link;
+    struct promotion *promotion;
+    uint64_t began; /* ledger head read before the fetch */
+
+    /* collapse */
+    fetch_reader_t reader; /* .fetch NULL: none */
+    bool hints_sent;
+
+    /* deliver */
+    object_t *object; /* what is being sent */
+    request_forward_t forward;
+    bool hit, stale_served;
+    const char *detail; /* of Cache-Status; static */
+    int sent_status;
+    int fwd_status;
+    span_t cache_status;
+    unsigned result; /* LABEL_RESULT_… */
+    body_cursor_t cursor;
+    request_segment_t *segments;
+    size_t segment, segments_n;
+    span_t synthetic; /* body of an answer of our own */
+    bool head_sent, writing;
+    char date[DATE_LEN + 1];
+    const char *upstream; /* points into the configuration that this request holds */
+    int64_t upstream_nanos;
+} request_t;
+
+/* request_fsm.c */
+void request_fsm_run(request_t *rq);
+void request_hold(request_t *rq);
+void request_drop(request_t *rq);
+object_t **request_take(object_t **slot, object_t *o); /* replaces the reference in slot by o's */
+
+/* The steps. */
+request_go_t accept_step(request_t *rq);
+request_go_t accept_caught_up(request_t *rq);
+request_go_t lookup_step(request_t *rq);
+request_go_t collapse_step(request_t *rq);
+request_go_t collapse_await(request_t *rq);
+request_go_t deliver_step(request_t *rq);
+
+/* lookup.c */
+void lookup_cancel(request_t *rq);
+/* A shield's copy whose fetch began at `started` (wall) is older than the asking edge allows. */
+bool lookup_too_old(const request_t *rq, msec_t started);
+/* The ledger's word on a stored response, for this request. */
+mark_t lookup_mark(request_t *rq, object_t *o);
+ledger_subject_t lookup_subject(const object_t *o);
+
+/* collapse.c */
+void collapse_refresh(request_t *rq); /* stale-while-revalidate: a fetch in the background, unless one runs */
+void collapse_leave(request_t *rq);
+
+/* forward.c: the fields of the request that goes upstream. `own` true: on behalf of the cache (no conditions, no
+ * ranges). */
+err_t forward_fields(request_t *rq, bool own, fields_t *out);
+
+/* deliver.c */
+void deliver_object(request_t *rq, object_t *o); /* takes a reference of its own; next step DELIVER */
+/* An answer of our own: status, Cache-Status detail (may be NULL), a sentence for people. */
+request_go_t deliver_error(request_t *rq, int status, const char *detail, const char *sentence);
+void deliver_writable(request_t *rq);
+
+/* cache_status.c */
+void cache_status_add(request_t *rq, fields_t *out, span_t upstream_members);
+
+/* finish.c */
+void finish_request(request_t *rq);
+
+#endif
