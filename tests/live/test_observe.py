@@ -1,0 +1,145 @@
+"""What an operator sees: probes, metrics, status, access log, and who may see it."""
+from harness import *
+
+FRESH = {"Cache-Control": "max-age=600", "Surrogate-Key": "t"}
+
+
+def started(**more):
+    origin = Origin()
+    origin.on("/a", body=b"hello", headers=FRESH)
+    return origin, Node(origins=[origin.url], **more)
+
+
+def test_probes():
+    origin, node = started()
+    for path in ("/healthz", "/readyz"):
+        assert node.admin(path, token=None).status == 200
+        assert node.admin(path, method="HEAD", token=None).status == 200
+    origin.stop()
+    assert node.admin("/healthz", token=None).status == 200, "the origin's health is not the node's"
+
+
+def test_metrics():
+    origin, node = started(disk=True, tls=True)
+    node.get("/a")
+    node.get("/a")
+    with node.h2() as c:
+        c.get("/a")
+    node.get("/none")
+    node.purge(tags=["t"])
+    metrics = node.metrics()
+    names = {key.split("{")[0] for key in metrics}
+    for name in ("brink_requests_total", "brink_hits_total", "brink_request_duration_seconds_bucket", "brink_request_duration_seconds_sum",
+                 "brink_request_duration_seconds_count", "brink_upstream_duration_seconds_count", "brink_bytes_total", "brink_objects",
+                 "brink_bytes", "brink_collapsed_total", "brink_upstream_requests_total", "brink_upstream_healthy", "brink_purges_total",
+                 "brink_purge_lag_seconds", "brink_purge_gaps_total", "brink_connections", "brink_build_info"):
+        assert name in names, f"{name} is missing"
+    assert node.metric("brink_requests_total", result="hit") == 2 and node.metric("brink_requests_total", result="miss") == 2, metrics
+    assert node.metric("brink_hits_total", tier="memory") == 2
+    assert node.metric("brink_request_duration_seconds_count") == 4
+    assert node.metric("brink_upstream_requests_total", status="200") + node.metric("brink_upstream_requests_total", status="2xx") == 1
+    assert node.metric("brink_objects", tier="memory") >= 1 and 0 < node.metric("brink_bytes", tier="memory") < 64 << 20
+    assert 'version="' in next(k for k in metrics if k.startswith("brink_build_info"))
+    text = node.admin("/metrics", token=None)
+    assert text["content-type"].startswith("text/plain"), text
+    for name in names:
+        base = re.sub("_(bucket|sum|count)$", "", name)
+        assert f"# TYPE {base} " in text.text or f"# TYPE {name} " in text.text, name
+        assert f"# HELP {base} " in text.text or f"# HELP {name} " in text.text, name
+    with node.conn() as c:
+        c.request("/a")
+        c.response()
+        eventually("an open connection is counted", lambda: node.metric("brink_connections") >= 1)
+
+
+def test_status():
+    origin, node = started(disk=True)
+    node.get("/a")
+    status = node.status()
+    for member in ("version", "uptime", "ready", "tiers", "workers", "purge"):
+        assert any(key.startswith(member) for key in status), (member, status)
+    assert status["ready"] is True, status
+    purge = status["purge"]
+    assert purge["redis"] == "none" and purge["gaps"] == 0 and "cursor" in purge and "position" in purge, purge
+    before = purge["position"]
+    node.purge(tags=["x"])
+    assert node.status()["purge"]["position"] > before
+
+
+def test_access_log():
+    origin, node = started(tls=True)
+    node.get("/a?x=1", headers={"User-Agent": 'a "quoted" \\ agent', "Referer": "http://r/"})
+    node.get("/a?x=1")
+    with node.h2() as c:
+        c.get("/a?x=1")
+    fetch(node.port, '/odd"\x7f%22', host="test.example")
+    eventually("four lines", lambda: len(node.access()) == 4)
+    lines = node.access()
+    text = json.dumps(lines)
+    assert "/a?x=1" in text and "127.0.0.1" in text and "test.example" in text and "GET" in text, lines
+    statuses = [line.get("status") for line in lines]
+    assert statuses[:3] == [200, 200, 200], lines
+    assert any("quoted" in str(v) for v in lines[0].values()), lines[0]
+    node.stop()
+    assert len(node.access()) == 4
+
+
+def test_access_log_under_load():
+    origin, node = started()
+    node.get("/a")
+
+    def crowd(_):
+        with node.conn() as c:
+            for _ in range(50):
+                c.request("/a")
+                assert c.response().status == 200
+
+    together(20, crowd)
+    node.stop()
+    assert len(node.access()) == 1001
+
+
+def test_combined_format_and_off():
+    origin = Origin()
+    origin.on("/a", body=b"hello", headers=FRESH)
+    node = Node(origins=[origin.url], config={"log": {"format": "combined"}})
+    node.get("/a", headers={"User-Agent": "me", "Referer": "http://from/"})
+    node.stop()
+    with open(node.access_log) as log:
+        line = log.read()
+    assert re.fullmatch(r'127\.0\.0\.1 - - \[[^\]]+\] "GET /a HTTP/1\.1" 200 5 "http://from/" "me".*\n', line), line
+    node = Node(origins=[origin.url], config={"log": {"access": "stdout"}})
+    node.get("/a")
+    node.stop()
+    assert json.loads(node.process.stdout.splitlines()[0]), node.process.stdout
+
+
+def test_admin_needs_a_token():
+    origin, node = started()
+    r = node.admin("/v1/status", token=None)
+    assert r.status == 401 and r["content-type"].startswith("application/problem+json") and r.json["status"] == 401, r
+    assert node.admin("/v1/status", token="wrong").status == 401
+    assert node.admin("/v1/status").status == 200
+    assert node.admin("/v1/status", method="DELETE").status == 405
+    # Without tokens: loopback, read-only.
+    open_node = Node(origins=[origin.url], name="edge-2", config={"admin": {"tokens": None}})
+    assert open_node.admin("/v1/status", token=None).status == 200
+    assert open_node.admin("/v1/purge", "POST", {"tags": ["t"]}, token=None).status in (401, 403)
+
+
+def test_admin_is_not_on_the_traffic_listener():
+    origin, node = started()
+    for path in ("/metrics", "/v1/status", "/healthz"):
+        assert node.get(path, headers={"Authorization": f"Bearer {TOKEN}"}).status == 404  # the origin's
+
+
+def test_server_timing():
+    origin, node = started(site={"server_timing": True})
+    for _ in range(2):
+        assert re.search(r"brink;dur=[0-9.]+", node.get("/a")["server-timing"] or "")
+    plain = Node(origins=[origin.url], name="edge-2")
+    assert "server-timing" not in plain.get("/a")
+
+
+if __name__ == "__main__":
+    main()
