@@ -71,6 +71,11 @@ static inline int64_t object_length(const object_t *o)
 {
     return body_state(o->body) == BODY_COMPLETE ? (int64_t)body_length(o->body) : o->meta.content_length;
 }
+/* Replaced or removed, so never to be stored again; what was merely evicted isn't. */
+static inline bool object_dead(const object_t *o)
+{
+    return (atomic_load_explicit(&o->flags, memory_order_acquire) & OBJECT_DEAD) != 0;
+}
 /* Everything it takes in memory: itself, key, fields, tags, body, with the allocator's share. */
 size_t object_bytes(const object_t *o);
 /* The same without the body, which several objects may share. */

@@ -258,7 +258,7 @@ static bool store_older(const object_t *a, const object_t *b)
 err_t store_insert(store_t *s, object_t *o, uint64_t reserved)
 {
     CHECK(body_state(o->body) == BODY_COMPLETE);
-    if (store_dead(o))
+    if (object_dead(o))
         return ERR_REFUSED;
     /* what was here before and is still referenced is still counted */
     uint64_t own = o->account == NULL ? object_own_bytes(o) : 0;

@@ -70,12 +70,6 @@ void store_each(store_t *s, digest_t digest, void (*visit)(object_t *o, void *ar
 err_t store_insert(store_t *s, object_t *o, uint64_t reserved);
 /* Takes it out and sets OBJECT_DEAD; false if it wasn't stored (any more). */
 bool store_remove(store_t *s, object_t *o);
-/* What is still stored and what was taken out by eviction, but not what was replaced or removed. */
-static inline bool store_dead(const object_t *o)
-{
-    return (atomic_load_explicit(&o->flags, memory_order_acquire) & OBJECT_DEAD) != 0;
-}
-
 /* Room for a fill in flight, evicting as needed: true = `bytes` now count towards the budget until store_unreserve or
  * store_insert. False: can't be made (what is being sent can't be evicted); the fill then streams through uncached. */
 bool store_reserve(store_t *s, uint64_t bytes);

@@ -14,9 +14,10 @@
 #include "edge/store/object.h"
 
 enum {
+    WARM_MAX_REMOVES = 262144,
     WARM_MAX_READS = 1024,  /* waiting for a helper thread; beyond: a miss at once */
     WARM_ERROR_BYTES = 512, /* room for warm_open's sentence */
-    WARM_MIN_SIZE = 4 * 1024 * 1024
+    WARM_MIN_SIZE = 16 * 1024 * 1024
 };
 
 typedef struct warm warm_t;
@@ -59,7 +60,6 @@ typedef struct warm_get {
     loop_message_t message;
     list_t link;
     object_t *object;
-    msec_t asked; /* boot time */
 } warm_get_t;
 
 /* False: certainly not there (a few hundred nanoseconds, no disk). Any thread. True may be wrong (1 in 200). */
@@ -78,7 +78,9 @@ void warm_touch(warm_t *w, uint64_t disk_id);
 err_t warm_put(warm_t *w, object_t *o);
 /* The same, but waits for room in the queue until `deadline` (boot time): for shutdown. Not on a loop. */
 err_t warm_put_wait(warm_t *w, object_t *o, msec_t deadline);
-/* Forgets one variant, queued behind what was put before. Never refused: also while the queue is full. */
+/* Forgets one variant, queued behind what was put before. Not refused while the queue of objects is full; behind
+ * WARM_MAX_REMOVES others it is dropped and counted (the purge ledger still holds: this is for what the ledger doesn't
+ * know, like marks that were set directly). */
 void warm_remove(warm_t *w, digest_t digest, uint64_t variant);
 /* Waits until what was queued before the call is committed and synced; ERR_TIMEOUT at the deadline (boot time). Not on
  * a loop. */

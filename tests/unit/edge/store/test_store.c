@@ -91,7 +91,7 @@ Test(store, a_newer_response_replaces_the_same_variant)
     cr_assert_eq(put(s, make_object_full(1, 0, 2, 100)), ERR_OK);
     cr_assert_eq(stats(s).objects, 2);
     cr_assert_eq(seen.why[STORE_REPLACED], 1);
-    cr_assert(store_dead(old));
+    cr_assert(object_dead(old));
     cr_assert_eq(store_insert(s, old, 0), ERR_REFUSED, "what was replaced never comes back");
     cr_assert(make_verify(old, 1), "whoever still has it reads on");
     cr_assert_not(store_remove(s, old));
@@ -238,7 +238,7 @@ Test(store, what_was_evicted_may_come_back_while_it_is_held)
     store_t *s = open_store(128 * 1024, &seen);
     for (uint64_t n = 0; seen.keep == NULL; n++)
         put(s, make_object(n, 2000));
-    cr_assert_not(store_dead(seen.keep));
+    cr_assert_not(object_dead(seen.keep));
     cr_assert_eq(store_insert(s, seen.keep, 0), ERR_OK);
     cr_assert(has(s, 0));
     object_unref(seen.keep);

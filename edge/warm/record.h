@@ -1,0 +1,50 @@
+/* How a stored response is written to disk: a head, checksummed by itself, and the body behind it; the whole stream is
+ * cut into chunks that carry a checksum each. Pure. Integers are in the machine's order: the files never leave the
+ * machine.
+ *
+ * Everything is checked when it is read, and a record is never trusted to be what its index entry says: bytes that
+ * don't add up are ERR_CORRUPT, which callers treat as a miss. */
+#ifndef BRINK_WARM_RECORD_H
+#define BRINK_WARM_RECORD_H
+
+#include "edge/base/err.h"
+#include "edge/store/object.h"
+
+enum {
+    RECORD_CHUNK = 262128,             /* with a page's head of 16 bytes exactly 64 pages */
+    RECORD_PAYLOAD = RECORD_CHUNK - 8, /* a chunk begins with its checksum */
+    RECORD_MAX_HEAD = 160 * 1024, /* all ceilings of http and policy together fit, so a head is in the first chunk */
+    RECORD_MAX_TAGS = 1000
+};
+
+/* Views into the bytes that were parsed. */
+typedef struct record {
+    digest_t digest, uri_digest;
+    uint64_t variant;
+    uint64_t began;
+    uint32_t mark; /* mark_t */
+    stored_t meta;
+    span_t key, selecting, fields;
+    uint16_t fields_n;
+    uint32_t uri_at, uri_len, tags_n;
+    const char *tags; /* tags_n digests, not aligned */
+    uint32_t head_size;
+    uint64_t body_size;
+} record_t;
+
+/* ERR_TOO_BIG: over RECORD_MAX_HEAD or RECORD_MAX_TAGS. */
+err_t record_head_size(const object_t *o, size_t *size);
+void record_pack(const object_t *o, uint32_t mark, char *out, size_t size); /* size as answered above */
+/* `bytes` begin with a head; more may follow. ERR_CORRUPT. */
+err_t record_parse(span_t bytes, record_t *out);
+/* Takes the reference to a complete body of r->body_size bytes. Its stamp begins at r->began with r->mark. */
+object_t *record_object(const record_t *r, body_t *body);
+
+/* What the payload of chunk `number` of record `id` must add up to: a chunk in the wrong place doesn't. */
+uint64_t record_sum(span_t payload, uint64_t id, uint32_t number);
+static inline uint64_t record_chunks(uint64_t stream)
+{
+    return (stream + RECORD_PAYLOAD - 1) / RECORD_PAYLOAD;
+}
+
+#endif

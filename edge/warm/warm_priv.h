@@ -1,0 +1,71 @@
+/* What warm_io.c (threads and queues) asks of warm_lmdb.c (segments on disk). */
+#ifndef BRINK_WARM_WARM_PRIV_H
+#define BRINK_WARM_WARM_PRIV_H
+
+#include <pthread.h>
+
+#include "edge/warm/segment.h"
+#include "edge/warm/warm.h"
+
+enum {
+    WARM_COMMIT_BYTES = 4 * 1024 * 1024,
+    WARM_MAX_SEGMENTS = 64,  /* more are left over only from a configuration with a larger size */
+    WARM_SLACK = 256 * 1024, /* of tree pages that the estimate of a record does not see */
+    WARM_REINSERT_PART = 4   /* at most a quarter of a segment is filled with what was hit in the dropped one */
+};
+
+typedef struct warm_lmdb warm_lmdb_t;
+
+typedef struct warm_counts {
+    _Atomic uint64_t hits, misses, corrupt, reinserted, reinserted_bytes, removed;
+    _Atomic uint64_t dropped_full, dropped_bad, dropped_epoch, dropped_boot;
+} warm_counts_t;
+
+struct warm_lmdb {
+    char *directory;
+    int lock_fd;
+    uint64_t size, limit, margin, epoch;
+    warm_counts_t counts;
+
+    pthread_rwlock_t lock;                 /* guards the list, and what a segment's sealing changes in it */
+    segment_t *segment[WARM_MAX_SEGMENTS]; /* newest first */
+    size_t n;
+
+    /* ---- the writer's ---- */
+    segment_t *open; /* also segment[0]; NULL = none yet */
+    uint64_t next_number, next_id;
+};
+
+static inline void warm_count(_Atomic uint64_t *counter)
+{
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+err_t warm_lmdb_open(const warm_options_t *options, warm_lmdb_t **out, char *sentence);
+void warm_lmdb_close(warm_lmdb_t *l); /* after the last writer's call: seals the open segment */
+warm_counts_t *warm_lmdb_counts(warm_lmdb_t *l);
+void warm_lmdb_measure(warm_lmdb_t *l, warm_stats_t *out); /* budget, bytes, objects, segments, memory */
+
+/* ---- any thread; no disk ---- */
+bool warm_lmdb_maybe(warm_lmdb_t *l, digest_t digest);
+/* Notes a hit; false: it isn't there any more. */
+bool warm_lmdb_touch(warm_lmdb_t *l, uint64_t id);
+uint64_t warm_lmdb_most(const warm_lmdb_t *l); /* bytes of the largest record */
+
+/* ---- helper threads ---- */
+object_t *warm_lmdb_lookup(warm_lmdb_t *l, warm_get_t *g);
+
+/* ---- the one writer ---- */
+/* Completes what a start left undone: filters of segments that were not sealed. */
+void warm_lmdb_prepare(warm_lmdb_t *l);
+/* Adds to the running transaction (beginning one). ERR_AGAIN: commit first, then ask again. */
+err_t warm_lmdb_write(warm_lmdb_t *l, object_t *o, uint32_t mark, uint64_t *id);
+err_t warm_lmdb_remove(warm_lmdb_t *l, digest_t digest, uint64_t variant);
+err_t warm_lmdb_commit(warm_lmdb_t *l);
+err_t warm_lmdb_sync(warm_lmdb_t *l);
+
+/* ---- between warm_lmdb_open.c and warm_lmdb.c ---- */
+void warm_lmdb_drop(warm_lmdb_t *l, segment_t *s, _Atomic uint64_t *counter);
+uint64_t warm_lmdb_bytes(warm_lmdb_t *l);
+
+#endif
