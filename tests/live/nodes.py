@@ -151,7 +151,8 @@ class Node:
 
     def launch(self):
         """Starts the process and waits for nothing."""
-        self.process = Process(self.name, [program("brinkd"), "-c", self.config_path], self.folder, env=dict(ENVIRONMENT, **self.env))
+        self.process = Process(self.name, [program("brinkd"), "-c", self.config_path], self.folder, env=dict(ENVIRONMENT, **self.env),
+                               graceful=True)
         return self
 
     def start(self, ready=True):

@@ -169,14 +169,14 @@ def _preparation():
 
 SANITIZER_REPORT = re.compile(
     r"ERROR: (Address|Leak|Thread|Memory)Sanitizer|WARNING: ThreadSanitizer|runtime error: |"
-    r"SUMMARY: \w+Sanitizer|CHECK failed|Assertion .* failed|stack smashing|double free|corrupted (size|double)")
+    r"SUMMARY: \w+Sanitizer|broken invariant|Assertion .* failed|stack smashing|double free|corrupted (size|double)")
 
 
 class Process:
-    """One child process with its output in a file. Ended by its id, never by name."""
+    """One child process with its output in a file. Ended by its id, never by name. graceful: it answers SIGTERM with exit 0."""
 
-    def __init__(self, name, argv, folder, env=None, cwd=None):
-        self.name, self.argv, self.folder = name, argv, folder
+    def __init__(self, name, argv, folder, env=None, cwd=None, graceful=False):
+        self.name, self.argv, self.folder, self.graceful = name, argv, folder, graceful
         self.log_path = os.path.join(folder, f"{name}.{random.randrange(1 << 30):x}.stderr")
         self.out_path = os.path.join(folder, f"{name}.stdout")
         with open(self.log_path, "wb") as log, open(self.out_path, "ab") as out:
@@ -242,6 +242,16 @@ class Process:
         self.check_log()
         return self.child.returncode
 
+    def end_of_test(self):
+        """Stops it; an error if it had been ended by a signal that nobody here sent, or does not end well now."""
+        alive, code = self.alive, self.stop()
+        if not self.killed and (code < 0 and code != -signal.SIGTERM or code == 99 or alive and code != 0 and self.graceful):
+            raise AssertionError(f"{self.name} {'ended with' if alive else 'had died with'} {code}:\n{tail(self.log)}")
+
+    def abandon(self):
+        self.child.kill()
+        self.child.wait()
+
     def check_log(self):
         text = self.log
         found = SANITIZER_REPORT.search(text)
@@ -280,8 +290,6 @@ def _last_sweep():
             shutil.rmtree(path, ignore_errors=True)
 
 
-Process.end_of_test = lambda self: self.stop()
-Process.abandon = lambda self: (self.child.kill(), self.child.wait())
 
 
 class Authority:
