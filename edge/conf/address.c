@@ -163,7 +163,7 @@ err_t address_listen(arena_t *a, span_t text, span_t dir, conf_address_t *out, c
     address_parts_t parts;
     err_t e = address_split(text, &parts, why);
     if (e != ERR_OK) {
-        if (span_starts(text, SPAN("*")) || span_starts(text, SPAN(":")))
+        if (span_starts(text, SPAN("*")) || (span_starts(text, SPAN(":")) && !span_starts(text, SPAN("::"))))
             *why = right;
         return e;
     }

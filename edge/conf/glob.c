@@ -68,6 +68,14 @@ static err_t glob_scan(span_t s, glob_parts_t *parts, const char **why)
             while (i + 1 < s.n && s.p[i + 1] == '*')
                 i++;
             uint8_t loop = i > from ? 2 : 1;
+            /* Two directories of stars in a row are one. */
+            size_t n = parts->n;
+            bool again =
+                n >= 2 && parts->literal[n - 1] == '/' && parts->loop[n - 1] == 2 && parts->literal[n - 2] == '/';
+            if (loop == 2 && again && i + 1 < s.n && s.p[i + 1] == '/') {
+                i++;
+                continue;
+            }
             if (parts->loop[parts->n] < loop)
                 parts->loop[parts->n] = loop;
         } else if (c == '%') {
