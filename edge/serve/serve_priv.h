@@ -87,6 +87,7 @@ typedef struct accept_listener {
 } accept_listener_t;
 
 struct serve_watch {
+    struct serve_worker *worker;
     list_t link;
     h2o_socket_t *sock;
     void (*readable)(void *arg);
@@ -117,6 +118,7 @@ struct serve_worker {
     list_t watches;
 
     list_t conns;          /* serve_conn_t.link, all */
+    list_t exchanges;      /* of exchange_h2o.c */
     list_t rehook;         /* serve_conn_t.rehook_link: HTTP/1 connections to look at when the turn ends */
     size_t conn_count, exchange_count;
     size_t body_bytes;     /* request bodies in memory: counted up as they come, counted anew by each sweep */

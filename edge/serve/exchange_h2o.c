@@ -1,0 +1,584 @@
+/* exchange_t over the library's request. One shared allocation in the request's pool holds it all; its dispose is the only callback
+ * of the library that comes in every case (`stop` does not after the final send), so that is where on_gone is called from.
+ * Names and values are views into the connection's input or the request's pool: nothing is copied.
+ *
+ * What the library does to responses, and what is done about it:
+ * - It writes a Date of its own and can't be told not to. Over HTTP/2 the head is written here (h2_head) and not by the library.
+ *   Over HTTP/1 the response's Date is put where the library takes its own from, for the time of one call. So there is always
+ *   exactly one Date: the response's if it has one of the usual length, else the current time.
+ * - It encodes chunks only for status 200: chunks are made here and its filter is taken out.
+ * - An empty h2o_send in progress ends an HTTP/1 response early: never done. Sends that would end the request within the call
+ *   are put off to the end of the turn, so the request path is never called back from its own call. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "edge/base/clock.h"
+#include "edge/http/fields.h"
+#include "edge/serve/serve_priv.h"
+
+enum {
+    EXCHANGE_MAGIC = 0x65786368,
+    EXCHANGE_ARENA_MAX = 4 * 1024 * 1024, /* what the request path may take for one request */
+    EXCHANGE_SEND_TLS = 256 * 1024,
+    EXCHANGE_IOV_MAX = 16
+};
+
+typedef enum exchange_later { LATER_NOTHING, LATER_WRITABLE, LATER_FINAL, LATER_ABORT } exchange_later_t;
+
+typedef struct exchange_h2o {
+    h2o_generator_t generator; /* first: the library hands it back */
+    exchange_t x;
+    arena_t arena;
+    uint32_t magic;
+    h2o_req_t *req; /* NULL after the final send */
+    serve_conn_t *conn;
+    list_t link; /* in the worker's list */
+    h2o_timeout_entry_t timer;
+    exchange_later_t later;
+    bool h2, head_done, first_sent, in_flight, no_body, chunked, ended;
+    char date[H2O_TIMESTR_RFC1123_LEN + 1]; /* empty: the library's own */
+    char chunk_head[20];
+} exchange_h2o_t;
+
+static void exchange_h2o_head(exchange_t *x, int status, const fields_t *fields, int64_t content_length);
+static void exchange_h2o_send(exchange_t *x, const struct iovec *v, size_t n, exchange_end_t end);
+static void exchange_h2o_informational(exchange_t *x, int status, const fields_t *fields);
+
+static const exchange_ops_t exchange_h2o_ops_clear = {exchange_h2o_head, exchange_h2o_send, exchange_h2o_informational,
+                                                      SIZE_MAX};
+static const exchange_ops_t exchange_h2o_ops_framed = {exchange_h2o_head, exchange_h2o_send,
+                                                       exchange_h2o_informational, EXCHANGE_SEND_TLS};
+
+static exchange_h2o_t *exchange_h2o_of(exchange_t *x)
+{
+    exchange_h2o_t *e = CONTAINER_OF(x, exchange_h2o_t, x);
+    CHECK(e->magic == EXCHANGE_MAGIC);
+    return e;
+}
+
+static void exchange_h2o_dispose(void *p)
+{
+    exchange_h2o_t *e = p;
+    serve_conn_t *c = e->conn;
+    serve_worker_tick(c->worker);
+    h2o_timeout_unlink(&e->timer);
+    e->req = NULL;
+    if (e->x.on_gone != NULL)
+        e->x.on_gone(&e->x);
+    e->magic = 0;
+    arena_release(&e->arena);
+    list_remove(&e->link);
+    c->exchanges--;
+    c->worker->exchange_count--;
+    if (!e->h2)
+        h1_guard_answered(c);
+}
+
+/* ---- the response ---- */
+
+static void exchange_h2o_put_off(exchange_h2o_t *e, exchange_later_t what)
+{
+    e->later = what;
+    if (!h2o_timeout_is_linked(&e->timer))
+        h2o_timeout_link(e->conn->worker->evloop, &e->conn->worker->context.zero_timeout, &e->timer);
+}
+
+/* h2o_send with the Date of the response in the place of the library's: the head is flattened inside the call. */
+static void exchange_h2o_pass(exchange_h2o_t *e, h2o_iovec_t *v, size_t n, h2o_send_state_t state)
+{
+    h2o_context_t *ctx = &e->conn->worker->context;
+    h2o_req_t *req = e->req;
+    if (state != H2O_SEND_STATE_IN_PROGRESS)
+        e->req = NULL; /* it may be gone when the call returns */
+    if (e->first_sent || e->h2 || e->date[0] == '\0') {
+        e->first_sent = true;
+        h2o_send(req, v, n, state);
+        return;
+    }
+    char own[sizeof ctx->_timestamp_cache.value->rfc1123];
+    e->first_sent = true;
+    h2o_get_timestamp(ctx, NULL, NULL); /* brings the cache up to date, so that it is not renewed below */
+    char *place = ctx->_timestamp_cache.value->rfc1123;
+    memcpy(own, place, sizeof own);
+    memcpy(place, e->date, sizeof e->date);
+    h2o_send(req, v, n, state);
+    memcpy(place, own, sizeof own);
+}
+
+/* A cut response must look cut: over HTTP/1 the connection ends before the promised length or the last chunk, and where its end
+ * is the only sign, with a reset. Over HTTP/2 the stream is reset. */
+static void exchange_h2o_cut(exchange_h2o_t *e)
+{
+    h2o_req_t *req = e->req;
+    if (e->h2) {
+        h2o_http2_conn_t *conn = (h2o_http2_conn_t *)req->conn;
+        h2o_http2_stream_t *st = H2O_STRUCT_FROM_MEMBER(h2o_http2_stream_t, req, req);
+        if (conn->state < H2O_HTTP2_CONN_STATE_IS_CLOSING && st->state != H2O_HTTP2_STREAM_STATE_END_STREAM) {
+            h2o_http2_encode_rst_stream_frame(&conn->_write.buf, st->stream_id, -H2O_HTTP2_ERROR_INTERNAL);
+            h2o_http2_conn_request_write(conn);
+            e->req = NULL;
+            h2o_http2_stream_reset(conn, st);
+        }
+        return;
+    }
+    req->http1_is_persistent = 0;
+    if (!e->head_done) {
+        e->req = NULL;
+        h2o_send_error_generic(req, 500, "Internal Server Error", "", H2O_SEND_ERROR_HTTP1_CLOSE_CONNECTION);
+        return;
+    }
+    if (!e->chunked && req->res.content_length == SIZE_MAX) {
+        struct linger now = {1, 0};
+        setsockopt(h2o_socket_get_fd(e->conn->sock), SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    }
+    exchange_h2o_pass(e, NULL, 0, H2O_SEND_STATE_ERROR);
+}
+
+static void exchange_h2o_on_timer(h2o_timeout_entry_t *timer)
+{
+    exchange_h2o_t *e = H2O_STRUCT_FROM_MEMBER(exchange_h2o_t, timer, timer);
+    exchange_later_t what = e->later;
+    serve_worker_tick(e->conn->worker);
+    e->later = LATER_NOTHING;
+    if (e->req == NULL)
+        return;
+    switch (what) {
+    case LATER_WRITABLE:
+        e->in_flight = false;
+        if (e->x.on_writable != NULL)
+            e->x.on_writable(&e->x);
+        break;
+    case LATER_FINAL:
+        exchange_h2o_pass(e, NULL, 0, H2O_SEND_STATE_FINAL);
+        break;
+    case LATER_ABORT:
+        exchange_h2o_cut(e);
+        break;
+    case LATER_NOTHING:
+        break;
+    }
+}
+
+static void exchange_h2o_proceed(h2o_generator_t *generator, h2o_req_t *req)
+{
+    exchange_h2o_t *e = (exchange_h2o_t *)generator;
+    (void)req;
+    serve_worker_tick(e->conn->worker);
+    e->in_flight = false;
+    if (e->x.on_writable != NULL)
+        e->x.on_writable(&e->x);
+}
+
+/* Framing is the server's own business; whoever built the fields may have left these in. */
+static bool exchange_h2o_is_framing(span_t name)
+{
+    switch (name.n) {
+    case 7:
+        return span_eq(name, SPAN("upgrade"));
+    case 10:
+        return span_eq(name, SPAN("connection")) || span_eq(name, SPAN("keep-alive"));
+    case 14:
+        return span_eq(name, SPAN("content-length"));
+    case 16:
+        return span_eq(name, SPAN("proxy-connection"));
+    case 17:
+        return span_eq(name, SPAN("transfer-encoding"));
+    default:
+        return false;
+    }
+}
+
+/* A HEADERS frame, and CONTINUATION frames when the block is longer than the peer takes. */
+static void exchange_h2o_write_block(exchange_h2o_t *e, int status, const fields_t *fields, int64_t content_length)
+{
+    h2o_http2_conn_t *conn = (h2o_http2_conn_t *)e->req->conn;
+    h2o_http2_stream_t *st = H2O_STRUCT_FROM_MEMBER(h2o_http2_stream_t, req, e->req);
+    serve_conn_t *c = e->conn;
+    if (conn->_output_header_table.num_entries > 0) { /* the library answered a malformed request by itself */
+        h2o_hpack_dispose_header_table(&conn->_output_header_table);
+        memset(&conn->_output_header_table, 0, sizeof conn->_output_header_table);
+        conn->_output_header_table.hpack_capacity = H2O_HTTP2_SETTINGS_HOST.header_table_size;
+        h2_head_resync(&c->h2.head);
+    }
+    field_t *v = arena_alloc(&e->arena, (fields->n + 1) * sizeof *v);
+    size_t n = 0;
+    bool dated = status < 200;
+    for (size_t i = 0; v != NULL && i < fields->n; i++) {
+        span_t name = fields->v[i].name;
+        if (exchange_h2o_is_framing(name) || (span_eq(name, SPAN("date")) && dated))
+            continue;
+        dated |= span_eq(name, SPAN("date"));
+        v[n++] = fields->v[i];
+    }
+    CHECK(v != NULL);
+    if (!dated) {
+        h2o_timestamp_t now;
+        h2o_get_timestamp(&c->worker->context, &e->req->pool, &now);
+        v[n++] = (field_t){SPAN("date"), span_of(now.str->rfc1123, H2O_TIMESTR_RFC1123_LEN)};
+    }
+    size_t bound = h2_head_bound(v, n), most = conn->peer_settings.max_frame_size;
+    size_t frames = bound / most + 1;
+    uint8_t *at = (uint8_t *)h2o_buffer_reserve(&conn->_write.buf, bound + frames * H2O_HTTP2_FRAME_HEADER_SIZE).base;
+    size_t size = h2_head_encode(&c->h2.head, at + H2O_HTTP2_FRAME_HEADER_SIZE, status, v, n, content_length);
+    uint8_t type = H2O_HTTP2_FRAME_TYPE_HEADERS;
+    for (size_t left = size;;) {
+        size_t some = left < most ? left : most;
+        h2o_http2_encode_frame_header(at, some, type, some == left ? H2O_HTTP2_FRAME_FLAG_END_HEADERS : 0,
+                                      (int32_t)st->stream_id);
+        at += H2O_HTTP2_FRAME_HEADER_SIZE + some;
+        left -= some;
+        conn->_write.buf->size += H2O_HTTP2_FRAME_HEADER_SIZE + some;
+        if (left == 0)
+            break;
+        memmove(at + H2O_HTTP2_FRAME_HEADER_SIZE, at, left);
+        type = H2O_HTTP2_FRAME_TYPE_CONTINUATION;
+    }
+    h2o_http2_conn_request_write(conn);
+}
+
+static void exchange_h2o_head_h2(exchange_h2o_t *e, int status, const fields_t *fields, int64_t content_length)
+{
+    h2o_http2_conn_t *conn = (h2o_http2_conn_t *)e->req->conn;
+    h2o_http2_stream_t *st = H2O_STRUCT_FROM_MEMBER(h2o_http2_stream_t, req, e->req);
+    CHECK(st->state == H2O_HTTP2_STREAM_STATE_SEND_HEADERS);
+    exchange_h2o_write_block(e, status, fields, content_length);
+    h2o_http2_stream_set_state(conn, st, H2O_HTTP2_STREAM_STATE_SEND_BODY); /* so the library does not write one */
+}
+
+static void exchange_h2o_head_h1(exchange_h2o_t *e, const fields_t *fields)
+{
+    h2o_req_t *req = e->req;
+    h2o_vector_reserve(&req->pool, &req->res.headers, fields->n + 1);
+    h2o_iovec_t *names = h2o_mem_alloc_pool(&req->pool, (fields->n + 1) * sizeof *names);
+    size_t n = 0;
+    for (size_t i = 0; i < fields->n; i++) {
+        const field_t *f = &fields->v[i];
+        if (exchange_h2o_is_framing(f->name))
+            continue;
+        if (span_eq(f->name, SPAN("date"))) {
+            if (f->value.n == H2O_TIMESTR_RFC1123_LEN && e->date[0] == '\0')
+                memcpy(e->date, f->value.p, f->value.n);
+            continue;
+        }
+        names[n] = h2o_iovec_init(f->name.p, f->name.n);
+        req->res.headers.entries[n] = (h2o_header_t){&names[n], NULL, h2o_iovec_init(f->value.p, f->value.n)};
+        n++;
+    }
+    if (e->chunked) {
+        names[n] = h2o_iovec_init(H2O_STRLIT("transfer-encoding"));
+        req->res.headers.entries[n] = (h2o_header_t){&names[n], NULL, h2o_iovec_init(H2O_STRLIT("chunked"))};
+        n++;
+    }
+    req->res.headers.size = n;
+}
+
+static const char *exchange_h2o_reason(int status)
+{
+    static const struct {
+        int status;
+        const char *reason;
+    } reasons[] = {
+        {200, "OK"},
+        {201, "Created"},
+        {202, "Accepted"},
+        {204, "No Content"},
+        {206, "Partial Content"},
+        {301, "Moved Permanently"},
+        {302, "Found"},
+        {303, "See Other"},
+        {304, "Not Modified"},
+        {307, "Temporary Redirect"},
+        {308, "Permanent Redirect"},
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {408, "Request Timeout"},
+        {410, "Gone"},
+        {411, "Length Required"},
+        {412, "Precondition Failed"},
+        {413, "Content Too Large"},
+        {414, "URI Too Long"},
+        {415, "Unsupported Media Type"},
+        {416, "Range Not Satisfiable"},
+        {421, "Misdirected Request"},
+        {422, "Unprocessable Content"},
+        {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {502, "Bad Gateway"},
+        {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
+        {508, "Loop Detected"},
+    };
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
+        if (reasons[i].status == status)
+            return reasons[i].reason;
+    return status < 300 ? "Success" : status < 400 ? "Redirect" : "Error";
+}
+
+static void exchange_h2o_head(exchange_t *x, int status, const fields_t *fields, int64_t content_length)
+{
+    exchange_h2o_t *e = exchange_h2o_of(x);
+    CHECK(!e->head_done && !e->ended && e->req != NULL);
+    h2o_req_t *req = e->req;
+    e->head_done = true;
+    bool no_length = status == 204 || status < 200;
+    e->no_body = e->no_body || no_length || status == 304;
+    req->res.status = status;
+    req->res.reason = exchange_h2o_reason(status);
+    req->res.content_length = content_length >= 0 && !no_length ? (size_t)content_length : SIZE_MAX;
+    if (e->h2) {
+        exchange_h2o_head_h2(e, status, fields, no_length ? -1 : content_length);
+    } else {
+        bool unframed = req->res.content_length == SIZE_MAX && !e->no_body;
+        e->chunked = unframed && x->protocol >= 11;
+        if ((unframed && !e->chunked) || e->conn->worker->draining)
+            req->http1_is_persistent = 0;
+        exchange_h2o_head_h1(e, fields);
+    }
+    h2o_start_response(req, &e->generator);
+}
+
+/* The bytes of one send as the library wants them, with chunk framing around. Returns the count. */
+static size_t exchange_h2o_frame(exchange_h2o_t *e, const struct iovec *v, size_t n, size_t bytes, bool last,
+                                 h2o_iovec_t *out)
+{
+    size_t k = 0;
+    if (e->chunked && bytes > 0) {
+        int len = snprintf(e->chunk_head, sizeof e->chunk_head, "%zx\r\n", bytes);
+        out[k++] = h2o_iovec_init(e->chunk_head, (size_t)len);
+    }
+    for (size_t i = 0; i < n; i++)
+        if (v[i].iov_len > 0)
+            out[k++] = h2o_iovec_init(v[i].iov_base, v[i].iov_len);
+    if (e->chunked && bytes > 0)
+        out[k++] = last ? h2o_iovec_init(H2O_STRLIT("\r\n0\r\n\r\n")) : h2o_iovec_init(H2O_STRLIT("\r\n"));
+    else if (e->chunked && last)
+        out[k++] = h2o_iovec_init(H2O_STRLIT("0\r\n\r\n"));
+    return k;
+}
+
+static void exchange_h2o_send(exchange_t *x, const struct iovec *v, size_t n, exchange_end_t end)
+{
+    exchange_h2o_t *e = exchange_h2o_of(x);
+    CHECK(!e->ended && !e->in_flight && e->req != NULL);
+    CHECK(e->head_done || end == EXCHANGE_ABORT);
+    if (end == EXCHANGE_ABORT) {
+        e->ended = true;
+        exchange_h2o_put_off(e, LATER_ABORT);
+        return;
+    }
+    size_t bytes = 0;
+    for (size_t i = 0; i < n && !e->no_body; i++)
+        bytes += v[i].iov_len;
+    e->in_flight = end == EXCHANGE_MORE;
+    e->ended = end == EXCHANGE_FINAL;
+    x->body_sent += bytes;
+    h2o_iovec_t few[EXCHANGE_IOV_MAX + 2], *out = few;
+    if (n > EXCHANGE_IOV_MAX)
+        out = h2o_mem_alloc_pool(&e->req->pool, (n + 2) * sizeof *out);
+    size_t k = exchange_h2o_frame(e, v, bytes > 0 ? n : 0, bytes, end == EXCHANGE_FINAL, out);
+    if (end == EXCHANGE_FINAL) {
+        if (k == 0 && !e->h2 && e->first_sent)
+            exchange_h2o_put_off(e, LATER_FINAL); /* the library would end the request within the call */
+        else
+            exchange_h2o_pass(e, out, k, H2O_SEND_STATE_FINAL);
+    } else if (k > 0 || (!e->first_sent && !e->no_body)) {
+        exchange_h2o_pass(e, out, k, H2O_SEND_STATE_IN_PROGRESS); /* an empty first send carries the head */
+    } else {
+        exchange_h2o_put_off(e, LATER_WRITABLE);
+    }
+}
+
+static void exchange_h2o_informational(exchange_t *x, int status, const fields_t *fields)
+{
+    exchange_h2o_t *e = exchange_h2o_of(x);
+    if (e->h2 && !e->head_done && !e->ended && e->req != NULL && status >= 100 && status < 200 && status != 101)
+        exchange_h2o_write_block(e, status, fields, -1);
+}
+
+/* ---- the request ---- */
+
+static bool exchange_h2o_visible(h2o_iovec_t s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if ((unsigned char)s.base[i] <= ' ' || (unsigned char)s.base[i] >= 0x7f || s.base[i] == '#')
+            return false;
+    return s.len > 0;
+}
+
+/* What HTTP/2 lets through the library that RFC 9113 8.2 and 8.3 do not. HTTP/1 was scanned before. */
+static int exchange_h2o_check_h2(const exchange_h2o_t *e, h2o_req_t *req)
+{
+    const serve_limits_t *l = &e->conn->worker->shared->limits;
+    const h2o_http2_stream_t *st = H2O_STRUCT_FROM_MEMBER(h2o_http2_stream_t, req, req);
+    bool asterisk = req->path.len == 1 && req->path.base[0] == '*';
+    if (!method_valid(span_of(req->method.base, req->method.len)) || !exchange_h2o_visible(req->path))
+        return 400;
+    if (req->path.base[0] != '/' && !(asterisk && e->x.method == METHOD_OPTIONS))
+        return 400;
+    if (st->_expected_content_length != SIZE_MAX && st->_expected_content_length != req->entity.len)
+        return 400;
+    if (e->x.authority.n == 0 || !exchange_h2o_visible(req->authority) ||
+        memchr(req->authority.base, '/', req->authority.len) != NULL ||
+        memchr(req->authority.base, '@', req->authority.len) != NULL)
+        return 400;
+    return req->path.len > l->target_bytes ? 414 : 0;
+}
+
+/* The crumbs of RFC 9113 8.2.3 put together: everything behind expects one Cookie field. */
+static void exchange_h2o_join_cookies(exchange_h2o_t *e)
+{
+    fields_t *f = &e->x.fields;
+    size_t count = 0, bytes = 0, first = 0;
+    for (size_t i = 0; i < f->n; i++)
+        if (span_eq(f->v[i].name, SPAN("cookie"))) {
+            first = count++ == 0 ? i : first;
+            bytes += f->v[i].value.n + 2;
+        }
+    char *joined = count > 1 ? arena_alloc(&e->arena, bytes) : NULL;
+    if (joined == NULL)
+        return;
+    size_t at = 0, kept = 0;
+    for (size_t i = 0; i < f->n; i++) {
+        if (span_eq(f->v[i].name, SPAN("cookie"))) {
+            if (at > 0) {
+                memcpy(joined + at, "; ", 2);
+                at += 2;
+            }
+            memcpy(joined + at, f->v[i].value.p, f->v[i].value.n);
+            at += f->v[i].value.n;
+            if (i != first)
+                continue;
+        }
+        f->v[kept++] = f->v[i];
+    }
+    f->n = kept;
+    f->v[first].value = span_of(joined, at);
+}
+
+static int exchange_h2o_take_fields(exchange_h2o_t *e, h2o_req_t *req)
+{
+    const serve_limits_t *l = &e->conn->worker->shared->limits;
+    size_t n = req->headers.size, bytes = 0;
+    if (e->h2) {
+        const h2o_http2_stream_t *st = H2O_STRUCT_FROM_MEMBER(h2o_http2_stream_t, req, req);
+        if (st->stream_id == e->conn->h2.trailer_stream && e->conn->h2.trailer_from < n)
+            n = e->conn->h2.trailer_from; /* trailers were put behind the fields: RFC 9110 6.5.1 forbids merging */
+    }
+    fields_init(&e->x.fields, &e->arena);
+    if (n > l->header_count)
+        return 431;
+    e->x.fields.v = arena_alloc(&e->arena, (n > 0 ? n : 1) * sizeof *e->x.fields.v);
+    e->x.fields.cap = n;
+    for (size_t i = 0; i < n; i++) {
+        const h2o_header_t *h = &req->headers.entries[i];
+        span_t name = span_of(h->name->base, h->name->len), value = span_trim(span_of(h->value.base, h->value.len));
+        bytes += name.n + value.n;
+        if (bytes > l->header_bytes)
+            return 431;
+        if (!span_eq(name, SPAN("expect")))
+            e->x.fields.v[e->x.fields.n++] = (field_t){name, value};
+    }
+    if (e->h2)
+        exchange_h2o_join_cookies(e);
+    return 0;
+}
+
+static int exchange_h2o_fill(exchange_h2o_t *e, h2o_req_t *req)
+{
+    exchange_t *x = &e->x;
+    serve_conn_t *c = e->conn;
+    bool secure = c->protocol == SERVE_H2 || c->protocol == SERVE_H1S;
+    x->ops = c->protocol == SERVE_H1 ? &exchange_h2o_ops_clear : &exchange_h2o_ops_framed;
+    x->loop = c->worker->loop;
+    x->arena = &e->arena;
+    x->method_name = span_of(req->method.base, req->method.len);
+    x->method = method_parse(x->method_name);
+    x->scheme = secure ? SPAN("https") : SPAN("http");
+    if (req->authority.base != req->hostconf->authority.hostport.base) /* the library's stand-in for none */
+        x->authority = span_trim(span_of(req->authority.base, req->authority.len));
+    x->target = span_of(req->path.base, req->path.len);
+    x->body = span_of(req->entity.base, req->entity.len);
+    x->has_body = req->entity.base != NULL;
+    x->peer = span_str(c->peer);
+    x->protocol = e->h2 ? 20 : req->version >= 0x101 ? 11 : 10;
+    x->began_nanos = clock_nanos();
+    e->no_body = x->method == METHOD_HEAD;
+    int status = e->h2 ? exchange_h2o_check_h2(e, req) : 0;
+    return status != 0 ? status : exchange_h2o_take_fields(e, req);
+}
+
+static void exchange_h2o_refuse(exchange_h2o_t *e, int status)
+{
+    static const field_t plain[] = {{{"cache-control", 13}, {"no-store", 8}}};
+    fields_t fields = {(field_t *)plain, 1, 1, NULL};
+    serve_count(&e->conn->worker->counters.refused, 1);
+    if (e->h2)
+        h2_guard_note_error(e->conn);
+    else
+        e->req->http1_is_persistent = 0;
+    exchange_h2o_head(&e->x, status, &fields, 0);
+    exchange_h2o_send(&e->x, NULL, 0, EXCHANGE_FINAL);
+}
+
+static int exchange_h2o_on_request(h2o_handler_t *handler, h2o_req_t *req)
+{
+    serve_worker_t *w = ((exchange_handler_t *)handler)->worker;
+    serve_worker_tick(w);
+    exchange_h2o_t *e = h2o_mem_alloc_shared(&req->pool, sizeof *e, exchange_h2o_dispose);
+    memset(e, 0, sizeof *e);
+    e->generator = (h2o_generator_t){exchange_h2o_proceed, NULL};
+    e->magic = EXCHANGE_MAGIC;
+    e->req = req;
+    e->conn = conn_of(req->conn->callbacks->get_socket(req->conn));
+    e->timer.cb = exchange_h2o_on_timer;
+    e->h2 = req->version >= 0x200;
+    arena_init(&e->arena, EXCHANGE_ARENA_MAX);
+    list_push_back(&w->exchanges, &e->link);
+    e->conn->exchanges++;
+    w->exchange_count++;
+    int status = exchange_h2o_fill(e, req);
+    if (status == 0 && w->stopping)
+        status = 503;
+    if (status != 0) {
+        exchange_h2o_refuse(e, status);
+        return 0;
+    }
+    serve_count(&w->counters.requests, 1);
+    w->on_request(&e->x, e->conn->listener->id, w->on_request_ctx);
+    return 0;
+}
+
+/* The library's filters (chunked encoding) are taken out: chunks are made above. */
+static void exchange_h2o_drop_filters(h2o_pathconf_t *path)
+{
+    for (size_t i = 0; i < path->filters.size; i++)
+        free(path->filters.entries[i]);
+    path->filters.size = 0;
+}
+
+void exchange_h2o_setup(serve_worker_t *w, h2o_pathconf_t *path)
+{
+    exchange_handler_t *handler = (exchange_handler_t *)h2o_create_handler(path, sizeof *handler);
+    handler->super.on_req = exchange_h2o_on_request;
+    handler->worker = w;
+    exchange_h2o_drop_filters(path);
+    path->error_log.emit_request_errors = 0;
+}
+
+void exchange_h2o_abort_all(serve_worker_t *w)
+{
+    for (list_t *node = w->exchanges.next; node != &w->exchanges; node = node->next) {
+        exchange_h2o_t *e = LIST_ITEM(node, exchange_h2o_t, link);
+        if (!e->h2 && !e->in_flight && !e->ended) {
+            e->ended = true;
+            exchange_h2o_put_off(e, LATER_ABORT);
+        }
+    }
+}
