@@ -57,7 +57,7 @@ static int by_name(const void *a, const void *b)
         return c;
     if (x->name.n != y->name.n)
         return x->name.n < y->name.n ? -1 : 1;
-    return x->at < y->at ? -1 : x->at > y->at;
+    return (x->at > y->at) - (x->at < y->at);
 }
 
 /* Applies the rules to a query in normal form, in place; answers its new length. */

@@ -37,9 +37,12 @@ static bool status_never(int status)
 /* What must-understand asks for (RFC 9111 5.2.2.3): those that RFC 9110 15 defines. */
 static bool status_understood(int status)
 {
-    return (status >= 200 && status <= 205) || (status >= 300 && status <= 303) || status == 307 || status == 308 ||
-           (status >= 400 && status <= 415 && status != 402) || status == 421 || status == 422 || status == 426 ||
-           (status >= 500 && status <= 505);
+    static const int ranges[][2] = {{200, 205}, {300, 303}, {307, 308}, {400, 401},
+                                    {403, 415}, {421, 422}, {426, 426}, {500, 505}};
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (status >= ranges[i][0] && status <= ranges[i][1])
+            return true;
+    return false;
 }
 
 static storable_t decide_freshness(int status, const directives_t *d, const stored_t *s)

@@ -20,7 +20,7 @@ static int order(const void *a, const void *b)
     const digest_t *x = a, *y = b;
     if (x->hi != y->hi)
         return x->hi < y->hi ? -1 : 1;
-    return x->lo < y->lo ? -1 : x->lo > y->lo;
+    return (x->lo > y->lo) - (x->lo < y->lo);
 }
 
 static void unique(sink_t *k)

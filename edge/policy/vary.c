@@ -36,7 +36,7 @@ static int by_name(const void *a, const void *b)
 {
     const member_t *x = a, *y = b;
     size_t n = x->name.n < y->name.n ? x->name.n : y->name.n;
-    int c = n > 0 ? memcmp(x->name.p, y->name.p, n) : 0;
+    int c = memcmp(x->name.p, y->name.p, n); /* names are tokens: not empty */
     if (c != 0)
         return c;
     if (x->name.n != y->name.n)
@@ -286,7 +286,7 @@ uint64_t vary_digest(span_t packed)
     if (packed.n == 0)
         return 0;
     uint64_t h = hash_64(packed, 0);
-    return h != 0 ? h : 1;
+    return h + (h == 0); /* zero says: no Vary */
 }
 
 bool vary_same_names(span_t a, span_t b)

@@ -99,6 +99,11 @@ Test(invalidate, both_fields_and_the_sites_rules)
     cr_expect_eq(invalidate_targets(METHOD_OTHER, 200, &key, &same, &rules, &a, uris, digests), 2);
     fields_t none = head(&a, "");
     cr_expect_eq(invalidate_targets(METHOD_PUT, 200, &key, &none, &rules, &a, uris, digests), 1);
+    /* A target that isn't from key_make: nothing is read before its path. */
+    cache_key_t bare = key;
+    bare.path = SPAN("");
+    fields_t relative = head(&a, "location: x\n");
+    cr_expect_eq(invalidate_targets(METHOD_PUT, 200, &bare, &relative, &rules, &a, uris, digests), 1);
     /* Without memory the target itself is invalidated all the same. */
     arena_t tight = small_arena(1);
     cr_expect_eq(invalidate_targets(METHOD_PUT, 200, &key, &f, &rules, &tight, uris, digests), 1);

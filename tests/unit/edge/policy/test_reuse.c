@@ -1,4 +1,6 @@
 /* Reuse: one row a rule. A stored response here is 100 s fresh and stored at T0 unless the row says otherwise. */
+#include <signal.h>
+
 #include "edge/policy/reuse.h"
 #include "tests/unit/edge/policy/policy_test.h"
 
@@ -231,4 +233,14 @@ Test(reuse, verdicts_only_worsen)
             }
         }
     }
+}
+
+Test(reuse, no_word_for_no_reason, .signal = SIGABRT)
+{
+    reuse_word((reuse_reason_t)1000);
+}
+
+Test(reuse, no_section_for_no_reason, .signal = SIGABRT)
+{
+    reuse_section((reuse_reason_t)1000);
 }

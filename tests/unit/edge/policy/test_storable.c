@@ -1,4 +1,6 @@
 /* What a shared cache keeps: one row a rule. */
+#include <signal.h>
+
 #include "edge/policy/storable.h"
 #include "edge/policy/tags.h"
 #include "tests/unit/edge/policy/policy_test.h"
@@ -163,7 +165,7 @@ Test(storable, statuses_that_must_understand_knows)
 {
     static const int known[] = {200, 201, 205, 300, 303, 307, 308, 400, 401, 404,
                                 405, 410, 414, 415, 421, 422, 426, 500, 505};
-    static const int unknown[] = {207, 299, 304, 305, 306, 309, 402, 418, 420, 423, 499, 506, 599};
+    static const int unknown[] = {207, 299, 304, 305, 306, 309, 399, 402, 418, 420, 423, 499, 506, 599};
     rules_t rules = RULES_DEFAULT;
     const char *response = DATE CC("must-understand, no-store, max-age=60");
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
@@ -212,4 +214,14 @@ Test(storable, every_reason_has_words)
     cr_expect_str_eq(storable_section(id), section);
     STORABLE_REASONS(X)
 #undef X
+}
+
+Test(storable, no_word_for_no_reason, .signal = SIGABRT)
+{
+    storable_word((storable_t)1000);
+}
+
+Test(storable, no_section_for_no_reason, .signal = SIGABRT)
+{
+    storable_section((storable_t)1000);
 }

@@ -63,6 +63,10 @@ Test(stored, lifetime)
         {"4.2.2 unless public", 599, DATE LM_DAY_AGO "cache-control: public\n", DAY / 10,
          STORED_HEURISTIC | STORED_AUTH_SHARED},
         {"an odd request's answer never", 501, DATE LM_DAY_AGO "cache-control: public\n", 0, STORED_AUTH_SHARED},
+        {"an odd request's answer never", 400, DATE LM_DAY_AGO "cache-control: public\n", 0, STORED_AUTH_SHARED},
+        {"an odd request's answer never", 413, DATE LM_DAY_AGO "cache-control: public\n", 0, STORED_AUTH_SHARED},
+        {"an odd request's answer never", 414, DATE LM_DAY_AGO "cache-control: public\n", 0, STORED_AUTH_SHARED},
+        {"an odd request's answer never", 431, DATE LM_DAY_AGO "cache-control: public\n", 0, STORED_AUTH_SHARED},
         {"5.4 Pragma in a response stops the guess", 200, DATE LM_DAY_AGO "pragma: No-Cache\n", 0, 0},
         {"5.4 but not beside Cache-Control", 200, DATE LM_DAY_AGO "cache-control: foo\npragma: no-cache\n", DAY / 10,
          STORED_HEURISTIC},
@@ -148,6 +152,8 @@ Test(stored, rules)
     over.override_ttl = HOUR;
     over_private.override_ttl = HOUR;
     over_private.override_private = true;
+    rules_t seconds = RULES_DEFAULT;
+    seconds.ttl = 5 * SECOND;
     const struct {
         const char *what;
         const rules_t *rules;
@@ -163,6 +169,7 @@ Test(stored, rules)
         {"ttl not where Expires speaks", &ttl, 200, DATE "expires: 0\n", 0, 0},
         {"ttl not where no-cache speaks", &ttl, 200, DATE "cache-control: no-cache\n", 0, STORED_NO_CACHE},
         {"ttl for an absence: a minute", &ttl, 404, DATE, MINUTE, STORED_RULE_TTL},
+        {"a short ttl for an absence", &seconds, 404, DATE, 5 * SECOND, STORED_RULE_TTL},
         {"ttl not for failures", &ttl, 503, DATE, 0, 0},
         {"ttl not for temporary redirects", &ttl, 302, DATE, 0, 0},
         {"override_ttl over max-age", &over, 200, DATE "cache-control: max-age=60\n", HOUR, STORED_RULE_TTL},

@@ -109,6 +109,12 @@ Test(tags, groups_belong_to_their_origin)
     fields_t none = head(&a, "cache-group-invalidation: \"scripts\n");
     cr_assert_eq(tags_groups_invalidated(&none, SPAN("https"), SPAN("a.example"), &a, &gone, &n), ERR_OK);
     cr_expect_eq(n, 0);
+    char text[TAG_MAX_BYTES + 50] = "cache-group-invalidation: \"";
+    size_t at = strlen(text);
+    memset(text + at, 'x', TAG_MAX_BYTES + 1);
+    strcpy(text + at + TAG_MAX_BYTES + 1, "\"\n");
+    fields_t long_name = head(&a, text);
+    cr_expect_eq(tags_groups_invalidated(&long_name, SPAN("https"), SPAN("a.example"), &a, &gone, &n), ERR_TOO_BIG);
     arena_release(&a);
 }
 

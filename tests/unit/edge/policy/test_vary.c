@@ -174,6 +174,8 @@ Test(vary, malformed_bytes_select_nothing)
         cr_expect(!vary_same_names(packed, packed), "row %zu", i);
         cr_expect_neq(vary_digest(packed), 0);
     }
+    span_t one = span_of("\3foo\0\0", 6), two = span_of("\3foo\0\0\3goo\0\0", 12);
+    cr_expect(!vary_same_names(one, two) && !vary_same_names(two, one));
     span_t good = span_of("\3foo\0\0", 6);
     cr_expect(vary_match(good, &rq, &a));
     cr_expect(vary_same_names(good, good) && !vary_same_names(good, span_of("\3foo", 4)));
