@@ -82,6 +82,10 @@ bool purge_ready(const purge_t *p);
  * everything. */
 bool purge_in_doubt(const purge_t *p);
 
+/* What a request to the shield must carry: ledger_demand, and while in doubt the demand that no older copy is used at
+ * all. */
+void purge_demand(purge_t *p, const ledger_subject_t *s, msec_t now_boot, ledger_demand_t *out);
+
 /* ---- a purge by this node's API ---- */
 
 typedef enum purge_source {

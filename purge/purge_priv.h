@@ -1,0 +1,202 @@
+/* The inside of purging, shared by the files that make it up:
+ *
+ *   purge.c    opening, starting, stopping; what the node asks
+ *   submit.c   a purge by this node's API, until its answer
+ *   apply.c    an entry, a heard message or a gap takes effect here
+ *   service.c  the thread: one loop over all connections
+ *   stream.c   reads the stream; finds gaps
+ *   channel.c  hears the channel; holds the recorder's lease
+ *   outbox.c   enters into the stream what isn't there yet; trims it
+ *   receipts.c says what this node has applied, and asks what others have
+ *   catchup.c  the shield's side of the tier
+ *
+ * Threads: what is marked S belongs to the service thread. */
+#ifndef BRINK_PURGE_PURGE_PRIV_H
+#define BRINK_PURGE_PURGE_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "edge/base/check.h"
+#include "edge/base/list.h"
+#include "edge/base/loop.h"
+#include "purge/journal.h"
+#include "purge/purge.h"
+#include "purge/redis_conn.h"
+
+enum {
+    PURGE_COMMAND_LIMIT = 2000, /* ms for a reply of Redis */
+    PURGE_REDIS_WAIT = 250,     /* ms that an answer waits for Redis before it says "journal" */
+    PURGE_HEARD_WAIT = 1000,    /* ms until a heard message that nobody entered is entered by whoever heard it */
+    PURGE_LEASE = 3000,         /* ms */
+    PURGE_RECEIPT_EVERY = 5000, /* ms */
+    PURGE_RECEIPT_LIFE = 15,    /* s */
+    PURGE_MAX_UNDELIVERED = 100 * 1000, /* purges that wait for Redis in memory */
+    PURGE_MAX_UNDELIVERED_BYTES = 64 * 1024 * 1024,
+    PURGE_IN_FLIGHT = 64,     /* entries on their way into the stream at once */
+    PURGE_READ_COUNT = 200,   /* entries of one reply */
+    PURGE_MAX_WAITERS = 10000 /* answers and catch-ups that wait at once */
+};
+
+typedef struct submission submission_t;
+
+/* A purge that is in force here and not yet behind the stream's cursor. */
+typedef struct pending {
+    list_t link;
+    uint64_t number, position;
+    msec_t wall, boot;
+    stream_id_t id;  /* once XADD was answered */
+    uint32_t flags;  /* enum journal_flag */
+    bool outside;    /* counted by the ledger */
+    bool in_flight;  /* an XADD waits for its reply */
+    bool matchable;  /* heard during the present subscription: its entry will come */
+    char *json, *by; /* by: of another node whose entry Redis lost; NULL = this node's own */
+    size_t json_n;
+    ledger_value_t *values;
+    size_t n;
+    submission_t *waiting;
+} pending_t;
+
+struct submission {
+    list_t link;
+    loop_message_t arrive, journaled;
+    purge_t *p;
+    pending_t *pending; /* handed over with `arrive`; NULL when it is delivered */
+    purge_done_fn *done;
+    void *ctx;
+    message_wait_t wait;
+    msec_t wall, boot, redis_until, deadline;
+    double here_ms; /* what it took here */
+    uint64_t number, position;
+    stream_id_t id;
+    bool delivered, journal_known;
+    err_t journal_err;
+    span_t receipt_id; /* a receipt's question, not a purge; owned */
+    int unsettled;     /* messages that are still to come; freed at 0 */
+    bool answered;
+};
+
+typedef struct known_node { /* S */
+    char name[JOURNAL_NODE_MAX];
+    stream_id_t applied;
+    msec_t applied_boot; /* when that was first seen */
+    bool live;
+} known_node_t;
+
+typedef struct catchup catchup_t;
+
+struct purge {
+    arena_t strings;
+    purge_options_t o;
+    ledger_t *ledger;
+    journal_t *journal;
+    _Atomic uint64_t next_number;
+    _Atomic bool ready, doubt;
+    _Atomic uint64_t gaps, malformed;
+    _Atomic uint64_t count[MESSAGE_KINDS][PURGE_SOURCES];
+    _Atomic size_t undelivered, undelivered_bytes;
+    _Atomic bool connected, recorder;
+    _Atomic int64_t lag;    /* ms, when last read */
+    _Atomic int64_t lag_at; /* boot */
+    _Atomic size_t waiters;
+
+    pthread_mutex_t gate; /* guards stopping; held while messages are posted */
+    bool stopping;
+    bool started;
+    pthread_t thread;
+    loop_t loop;
+    loop_message_t stop;
+    bool stop_now;       /* S */
+    bool stored_objects; /* S */
+    msec_t started_boot; /* S */
+
+    list_t outgoing, added; /* S: pending_t: to be entered, and entered but not yet read back */
+    list_t submissions;     /* S */
+    list_t catchups;        /* S */
+
+    redis_conn_t stream_conn, channel_conn, command_conn; /* S */
+    /* stream.c, S */
+    bool has_cursor, caught_up; /* caught_up: on the present connection */
+    journal_cursor_t cursor;
+    bool added_unknown; /* entries_added of the cursor is not known: take it, don't check it */
+    msec_t disconnected_since;
+    size_t probes, probes_missing;
+    stream_id_t probe_best;
+    stream_info_t probe_info;
+    /* channel.c, S */
+    msec_t subscribed_since; /* boot; 0 = not */
+    msec_t subscribe_sent;
+    bool lease_covered; /* a renewal later than subscribed_since was seen */
+    bool lease_asked;
+    msec_t lease_sent;
+    char lease_value[JOURNAL_NODE_MAX + 24];
+    /* outbox.c, S */
+    size_t in_flight;
+    msec_t trimmed;
+    /* receipts.c, S */
+    known_node_t *nodes;
+    size_t nodes_n;
+    bool receipt_dirty, receipt_busy, poll_busy, poll_again, name_checked;
+    msec_t receipt_at, polled_at;
+    size_t poll_left;
+    msec_t poll_began;
+    char instance[20];
+    int foreign_seen;
+    char foreign_at[32];
+    loop_timer_t tick;
+};
+
+/* apply.c */
+pending_t *apply_pending_new(uint64_t number, const char *json, size_t json_n, const message_compiled_t *c);
+void apply_pending_free(pending_t *d);
+void apply_count(purge_t *p, const message_t *m, purge_source_t source);
+void apply_entry(purge_t *p, const stream_entry_t *e);         /* of the stream; moves the cursor */
+void apply_heard(purge_t *p, span_t payload);                  /* of the channel */
+void apply_gap(purge_t *p, const char *why, bool tell_others); /* found here */
+void apply_baseline(purge_t *p);                               /* what began before now is not trusted */
+void apply_cursor(purge_t *p);                                 /* p->cursor to ledger and journal */
+void apply_delivered(purge_t *p, pending_t *d, stream_id_t id, bool read_back); /* may free d */
+pending_t *apply_find(purge_t *p, uint64_t number);
+void apply_enqueue(purge_t *p, pending_t *d); /* to the outbox; takes it */
+
+/* submit.c */
+void submit_settled(purge_t *p, submission_t *s); /* its purge is in the stream */
+void submit_tick(purge_t *p);                     /* time limits, receipts */
+void submit_stop(purge_t *p);
+/* receipts.c */
+void receipts_tick(purge_t *p);
+void receipts_up(purge_t *p);
+void receipts_applied(purge_t *p);
+void receipts_poll_soon(purge_t *p);
+/* stream.c, channel.c, outbox.c, catchup.c */
+void stream_up(purge_t *p);
+void stream_down(purge_t *p);
+void stream_tick(purge_t *p);
+void stream_ready(purge_t *p);
+void channel_up(purge_t *p);
+void channel_down(purge_t *p);
+void channel_push(purge_t *p, const redisReply *r);
+void channel_tick(purge_t *p);
+void channel_stop(purge_t *p);
+void outbox_run(purge_t *p);
+void catchup_run(purge_t *p);
+void catchup_stop(purge_t *p);
+/* service.c */
+err_t service_start(purge_t *p);
+void service_ignore(void *ctx, const redisReply *r); /* a reply that nobody looks at */
+
+static inline bool purge_has_redis(const purge_t *p)
+{
+    return p->o.redis.kind != PURGE_SERVER_NONE;
+}
+static inline stream_id_t purge_cursor_id(const purge_t *p)
+{
+    return (stream_id_t){p->cursor.at.ms, p->cursor.at.seq};
+}
+/* Are commands to the very server that the stream was read to its end from possible? */
+static inline bool purge_commands(const purge_t *p)
+{
+    return p->caught_up && redis_conn_up(&p->command_conn) && strcmp(p->command_conn.run_id, p->cursor.at.run_id) == 0;
+}
+
+#endif

@@ -1,0 +1,212 @@
+/* Receipts: each node says in a hash of its own, with a short life, up to where it has applied the stream; whoever
+ * waits for the fleet reads them all. A node that is gone drops out of the waiting by itself.
+ *
+ * The hash also guards the name: it carries the epoch of the state directory, and a node that finds its own name in use
+ * by another one, twice, refuses to go on. (Its own former life has the same epoch, or falls silent.) */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "edge/base/log.h"
+#include "edge/base/mem.h"
+#include "purge/purge_priv.h"
+
+enum { RECEIPTS_POLL_PAUSE = 2, RECEIPTS_NAME = 512, RECEIPTS_FOREIGN_LIMIT = 2 };
+
+static span_t receipts_key(purge_t *p, span_t node, char *buf, size_t size)
+{
+    int n = snprintf(buf, size, "%s:node:%.*s", p->o.stream, SPAN_ARG(node));
+    return span_of(buf, (size_t)n < size ? (size_t)n : size - 1);
+}
+
+/* ---- this node's ---- */
+
+static void receipts_written(void *ctx, const redisReply *r)
+{
+    purge_t *p = ctx;
+    p->receipt_busy = false;
+    if (r != NULL && r->type == REDIS_REPLY_ERROR)
+        log_error("redis %s: the receipt: %s", p->o.redis.shown, r->str);
+    else if (p->receipt_dirty && r != NULL)
+        receipts_applied(p);
+}
+
+static void receipts_write(purge_t *p)
+{
+    redis_conn_t *c = &p->command_conn;
+    char key[RECEIPTS_NAME], names[RECEIPTS_NAME], applied[STREAM_ID_TEXT], at[24], life[16];
+    span_t k = receipts_key(p, span_str(p->o.node), key, sizeof key);
+    snprintf(names, sizeof names, "%s:nodes", p->o.stream);
+    snprintf(at, sizeof at, "%" PRId64, p->loop.now.wall);
+    snprintf(life, sizeof life, "%d", PURGE_RECEIPT_LIFE);
+    redis_reply_id_text(purge_cursor_id(p), applied);
+    p->receipt_dirty = false;
+    p->receipt_at = p->loop.now.boot;
+    redis_conn_send(c, PURGE_COMMAND_LIMIT, service_ignore, p, 10,
+                    (span_t[]){SPAN("HSET"), k, SPAN("applied"), span_str(applied), SPAN("at"), span_str(at),
+                               SPAN("version"), span_str(p->o.version), SPAN("instance"), span_str(p->instance)});
+    redis_conn_send(c, PURGE_COMMAND_LIMIT, service_ignore, p, 3, (span_t[]){SPAN("EXPIRE"), k, span_str(life)});
+    p->receipt_busy = redis_conn_send(c, PURGE_COMMAND_LIMIT, receipts_written, p, 3,
+                                      (span_t[]){SPAN("SADD"), span_str(names), span_str(p->o.node)});
+}
+
+void receipts_applied(purge_t *p)
+{
+    p->receipt_dirty = true;
+    if (p->name_checked && !p->receipt_busy && purge_commands(p))
+        receipts_write(p);
+}
+
+/* ---- is the name free? ---- */
+
+static void receipts_name_seen(void *ctx, const redisReply *r)
+{
+    purge_t *p = ctx;
+    if (r == NULL || r->type != REDIS_REPLY_ARRAY || r->elements != 2)
+        return;
+    span_t instance = redis_reply_text(r->element[0]), at = redis_reply_text(r->element[1]);
+    if (instance.p == NULL || span_eq(instance, span_str(p->instance))) {
+        p->name_checked = true;
+        receipts_write(p);
+        return;
+    }
+    if (p->foreign_at[0] != '\0' && at.n < sizeof p->foreign_at && !span_eq(at, span_str(p->foreign_at)) &&
+        ++p->foreign_seen >= RECEIPTS_FOREIGN_LIMIT) {
+        log_error("another node named %s is alive on stream %s; give each node its own name", p->o.node, p->o.stream);
+        p->foreign_seen = 0;
+        if (p->o.sink.refused != NULL)
+            p->o.sink.refused(p->o.sink.ctx, "the node's name is in use by another node");
+    }
+    snprintf(p->foreign_at, sizeof p->foreign_at, "%.*s", SPAN_ARG(at));
+}
+
+static void receipts_check_name(purge_t *p)
+{
+    char key[RECEIPTS_NAME];
+    redis_conn_send(
+        &p->command_conn, PURGE_COMMAND_LIMIT, receipts_name_seen, p, 4,
+        (span_t[]){SPAN("HMGET"), receipts_key(p, span_str(p->o.node), key, sizeof key), SPAN("instance"), SPAN("at")});
+}
+
+void receipts_up(purge_t *p)
+{
+    if (!purge_commands(p))
+        return;
+    if (p->name_checked)
+        receipts_applied(p);
+    else
+        receipts_check_name(p);
+}
+
+/* ---- the others' ---- */
+
+typedef struct receipt_asked {
+    purge_t *p;
+    char name[JOURNAL_NODE_MAX];
+} receipt_asked_t;
+
+static void receipts_polled(purge_t *p)
+{
+    p->poll_busy = false;
+    p->polled_at = p->poll_began;
+    submit_tick(p);
+}
+
+static void receipts_answer(void *ctx, const redisReply *r)
+{
+    receipt_asked_t *a = ctx;
+    purge_t *p = a->p;
+    stream_id_t id = {0, 0};
+    bool live = r != NULL && r->type == REDIS_REPLY_ARRAY && r->elements == 1 &&
+                redis_reply_id(redis_reply_text(r->element[0]), &id) == ERR_OK;
+    for (size_t i = 0; i < p->nodes_n; i++) {
+        known_node_t *k = &p->nodes[i];
+        if (strcmp(k->name, a->name) != 0)
+            continue;
+        k->live = live;
+        if (live && stream_id_cmp(id, k->applied) != 0) {
+            k->applied = id;
+            k->applied_boot = p->loop.now.boot;
+        }
+    }
+    free(a);
+    p->poll_left--;
+    if (r == NULL)
+        p->poll_busy = p->poll_left > 0;
+    else if (p->poll_left == 0)
+        receipts_polled(p);
+}
+
+static void receipts_know(purge_t *p, span_t name)
+{
+    if (name.n == 0 || name.n >= JOURNAL_NODE_MAX || p->nodes_n >= PURGE_NODES_MAX)
+        return;
+    for (size_t i = 0; i < p->nodes_n; i++)
+        if (span_eq(name, span_str(p->nodes[i].name)))
+            return;
+    p->nodes = mem_realloc(p->nodes, (p->nodes_n + 1) * sizeof *p->nodes);
+    known_node_t *k = &p->nodes[p->nodes_n++];
+    *k = (known_node_t){.live = false};
+    memcpy(k->name, name.p, name.n);
+}
+
+static void receipts_named(void *ctx, const redisReply *r)
+{
+    purge_t *p = ctx;
+    p->poll_busy = false;
+    if (r == NULL || r->type != REDIS_REPLY_ARRAY)
+        return;
+    for (size_t i = 0; i < r->elements; i++)
+        receipts_know(p, redis_reply_text(r->element[i]));
+    for (size_t i = 0; i < p->nodes_n; i++) {
+        char key[RECEIPTS_NAME];
+        receipt_asked_t *a = mem_alloc(sizeof *a);
+        a->p = p;
+        memcpy(a->name, p->nodes[i].name, sizeof a->name);
+        if (redis_conn_send(
+                &p->command_conn, PURGE_COMMAND_LIMIT, receipts_answer, a, 3,
+                (span_t[]){SPAN("HMGET"), receipts_key(p, span_str(a->name), key, sizeof key), SPAN("applied")}))
+            p->poll_left++;
+        else
+            free(a);
+    }
+    p->poll_busy = p->poll_left > 0;
+    if (p->poll_left == 0)
+        receipts_polled(p);
+}
+
+static void receipts_poll(purge_t *p)
+{
+    char names[RECEIPTS_NAME];
+    snprintf(names, sizeof names, "%s:nodes", p->o.stream);
+    p->poll_again = false;
+    p->poll_began = p->loop.now.boot;
+    p->poll_busy = redis_conn_send(&p->command_conn, PURGE_COMMAND_LIMIT, receipts_named, p, 2,
+                                   (span_t[]){SPAN("SMEMBERS"), span_str(names)});
+}
+
+void receipts_poll_soon(purge_t *p)
+{
+    if (p->poll_busy || p->poll_again || !purge_commands(p))
+        return;
+    p->poll_again = true; /* at the next turn with the clock moved on, see receipts_tick */
+}
+
+/* Every turn of the loop. */
+void receipts_tick(purge_t *p)
+{
+    if (!purge_commands(p)) {
+        p->poll_again = false;
+        return;
+    }
+    if (p->poll_again && !p->poll_busy && p->loop.now.boot - p->poll_began >= RECEIPTS_POLL_PAUSE)
+        receipts_poll(p);
+    if (p->loop.now.boot - p->receipt_at < (p->name_checked ? PURGE_RECEIPT_EVERY : MSEC_PER_SEC))
+        return;
+    p->receipt_at = p->loop.now.boot;
+    if (p->name_checked)
+        receipts_applied(p);
+    else
+        receipts_check_name(p);
+}
