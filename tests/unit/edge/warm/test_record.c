@@ -1,0 +1,116 @@
+/* What is written comes back as it was, and nothing else comes back at all. */
+#include <criterion/criterion.h>
+
+#include "edge/policy/reuse.h"
+#include "edge/warm/record.h"
+#include "tests/unit/edge/store/make.h"
+
+static char *pack(const object_t *o, size_t *n)
+{
+    cr_assert_eq(record_head_size(o, n), ERR_OK);
+    char *bytes = mem_alloc(*n);
+    record_pack(o, MARK_SOFT, bytes, *n);
+    return bytes;
+}
+
+static object_t *with_fields(uint64_t n)
+{
+    arena_t a;
+    arena_init(&a, 0);
+    fields_t f;
+    fields_init(&f, &a);
+    cr_assert_eq(fields_add(&f, SPAN("content-type"), SPAN("text/html")), ERR_OK);
+    cr_assert_eq(fields_add(&f, SPAN("etag"), SPAN("\"abc\"")), ERR_OK);
+    cr_assert_eq(fields_add(&f, SPAN("x-empty"), SPAN("")), ERR_OK);
+    object_t *o = make_object_full(n, 9, 3, 1000);
+    free(o->fields);
+    cr_assert_eq(fieldblock_pack(&f, &o->fields), ERR_OK);
+    arena_release(&a);
+    o->meta = (stored_t){.status = 203,
+                         .flags = 0x1fff,
+                         .date = 3,
+                         .request_time = 4,
+                         .response_time = 5,
+                         .initial_age = 6,
+                         .lifetime = 7,
+                         .stale_while_revalidate = 8,
+                         .stale_if_error = 9,
+                         .last_modified = 10,
+                         .content_length = 1000};
+    return o;
+}
+
+Test(record, everything_of_a_response_comes_back)
+{
+    for (uint64_t n = 0; n < 3; n++) {
+        object_t *o = with_fields(n);
+        size_t size;
+        char *bytes = pack(o, &size);
+        record_t r;
+        cr_assert_eq(record_parse(span_of(bytes, size), &r), ERR_OK);
+        cr_assert_eq(r.body_size, 1000);
+        cr_assert_eq(r.head_size, size);
+        object_t *back = record_object(&r, body_ref(o->body));
+        cr_assert(make_verify(back, n));
+        cr_assert_eq(memcmp(&back->meta, &o->meta, sizeof o->meta), 0);
+        cr_assert_eq(back->variant, 9);
+        cr_assert(span_eq(object_selecting(back), SPAN("v9")));
+        cr_assert(span_eq(object_uri(back), object_uri(o)));
+        cr_assert_eq(back->fields->count, 3);
+        cr_assert(span_eq(fieldblock_get(back->fields, SPAN("etag")), SPAN("\"abc\"")));
+        cr_assert_eq(atomic_load(&back->stamp.mark), MARK_SOFT);
+        cr_assert_eq(back->stamp.began, o->stamp.began);
+        cr_assert_eq(atomic_load(&back->stamp.checked_to), o->stamp.began, "checked again from its beginning");
+        object_unref(back);
+        object_unref(o);
+        free(bytes);
+    }
+}
+
+Test(record, no_changed_bit_passes)
+{
+    object_t *o = with_fields(2);
+    size_t size;
+    char *bytes = pack(o, &size);
+    record_t r;
+    for (size_t i = 0; i < size; i++)
+        for (int bit = 0; bit < 8; bit++) {
+            bytes[i] ^= (char)(1 << bit);
+            cr_assert_eq(record_parse(span_of(bytes, size), &r), ERR_CORRUPT, "byte %zu bit %d", i, bit);
+            bytes[i] ^= (char)(1 << bit);
+        }
+    for (size_t n = 0; n < size; n++)
+        cr_assert_eq(record_parse(span_of(bytes, n), &r), ERR_CORRUPT, "cut at %zu", n);
+    cr_assert_eq(record_parse(span_of(bytes, size), &r), ERR_OK);
+    free(bytes);
+    object_unref(o);
+}
+
+Test(record, a_chunk_in_the_wrong_place_does_not_add_up)
+{
+    span_t s = SPAN("the same bytes");
+    cr_assert_neq(record_sum(s, 1, 0), record_sum(s, 1, 1));
+    cr_assert_neq(record_sum(s, 1, 0), record_sum(s, 2, 0));
+    cr_assert_eq(record_sum(s, 1, 0), record_sum(s, 1, 0));
+}
+
+Test(record, a_head_over_the_ceiling_is_refused)
+{
+    object_t *o = make_object(1, 1);
+    size_t size;
+    digest_t *tags = mem_zalloc((RECORD_MAX_TAGS + 1) * sizeof *tags);
+    free(o->tags);
+    o->tags = tags;
+    o->tags_n = RECORD_MAX_TAGS;
+    cr_assert_eq(record_head_size(o, &size), ERR_OK);
+    o->tags_n++;
+    cr_assert_eq(record_head_size(o, &size), ERR_TOO_BIG);
+    object_unref(o);
+}
+
+Test(record, chunks_are_counted)
+{
+    cr_assert_eq(record_chunks(1), 1);
+    cr_assert_eq(record_chunks(RECORD_PAYLOAD), 1);
+    cr_assert_eq(record_chunks(RECORD_PAYLOAD + 1), 2);
+}
