@@ -103,7 +103,7 @@ static pthread_mutex_t metrics_mutex =
 static _Atomic(_Atomic uint64_t *) metrics_slots[METRICS_SLOTS];
 static bool metrics_taken[METRICS_SLOTS];
 static _Atomic uint64_t metrics_shared[CELLS]; /* of threads without a slot */
-static _Atomic int64_t metrics_set[CELLS];
+static _Atomic double metrics_set[CELLS];
 static _Atomic bool metrics_was_set[CELLS];
 static struct {
     metrics_source_fn *fn;
@@ -195,7 +195,7 @@ void metrics_observe(metric_t m, unsigned label, int64_t nanos)
     metrics_bump(cell + METRICS_BUCKETS, (uint64_t)nanos);
 }
 
-void metrics_gauge_set(metric_t m, unsigned label, int64_t value)
+void metrics_gauge_set(metric_t m, unsigned label, double value)
 {
     if (label >= metric_places[m].labels) {
         metrics_bump(FIRST_IMPOSSIBLE, 1);
@@ -330,8 +330,7 @@ unsigned metrics_status(int status)
 /* ---- reading ---- */
 uint64_t metrics_sum(unsigned cell)
 {
-    uint64_t sum = atomic_load_explicit(&metrics_shared[cell], memory_order_relaxed) +
-                   (uint64_t)atomic_load_explicit(&metrics_set[cell], memory_order_relaxed);
+    uint64_t sum = atomic_load_explicit(&metrics_shared[cell], memory_order_relaxed);
     for (size_t i = 0; i < METRICS_SLOTS; i++) {
         _Atomic uint64_t *cells = atomic_load_explicit(&metrics_slots[i], memory_order_acquire);
         if (cells == NULL)
@@ -347,8 +346,10 @@ bool metrics_sampled(unsigned cell, double *value)
     metrics_source_fn *fn = metrics_sources[cell].fn;
     void *arg = metrics_sources[cell].arg;
     pthread_mutex_unlock(&metrics_mutex);
-    *value = fn != NULL ? fn(arg) : 0;
-    return fn != NULL || atomic_load_explicit(&metrics_was_set[cell], memory_order_acquire);
+    bool was_set = atomic_load_explicit(&metrics_was_set[cell], memory_order_acquire);
+    *value =
+        (fn != NULL ? fn(arg) : 0) + (was_set ? atomic_load_explicit(&metrics_set[cell], memory_order_relaxed) : 0);
+    return fn != NULL || was_set;
 }
 
 uint64_t metrics_value(metric_t m, unsigned label)
@@ -356,8 +357,10 @@ uint64_t metrics_value(metric_t m, unsigned label)
     const metric_row_t *row = &metric_rows[m];
     if (label >= row->labels)
         return 0;
-    if (row->kind != METRIC_KIND_HISTOGRAM)
-        return metrics_sum(row->first + label);
+    if (row->kind != METRIC_KIND_HISTOGRAM) {
+        double set = atomic_load_explicit(&metrics_set[row->first + label], memory_order_relaxed);
+        return metrics_sum(row->first + label) + (uint64_t)(int64_t)set;
+    }
     uint64_t n = 0;
     for (unsigned b = 0; b < METRICS_BUCKETS; b++)
         n += metrics_sum(row->first + label * WIDTH_HISTOGRAM + b);

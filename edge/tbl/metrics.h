@@ -132,7 +132,7 @@ static inline void metrics_gauge_add(metric_t m, unsigned label, int64_t n)
     metrics_add(m, label, (uint64_t)n);
 }
 /* The value is this (plus what gauge_add says); also for counters that somebody else counts. */
-void metrics_gauge_set(metric_t m, unsigned label, int64_t value);
+void metrics_gauge_set(metric_t m, unsigned label, double value);
 /* `fn` is asked at every export, on the thread that exports, without a lock; it must not block. It replaces an earlier
  * source of the same metric and label; NULL takes it away (an export that runs meanwhile may still call it: release
  * `arg` only when no export can run). For every kind but histograms. */

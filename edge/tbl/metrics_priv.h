@@ -34,9 +34,9 @@ extern const metric_dim_row_t metric_dim_rows[METRIC_DIMS];
 
 /* The word of a number; NULL: not registered. */
 const char *metrics_word(metric_dim_t dim, unsigned number);
-/* The cell's sum over all threads and its set value, modulo 2^64. */
+/* The cell's sum over all threads, modulo 2^64. */
 uint64_t metrics_sum(unsigned cell);
-/* Was it set, and is it asked for? Then *value says what, without the sum. */
+/* Was it set, or is it asked for? *value says what, without the sum. */
 bool metrics_sampled(unsigned cell, double *value);
 void metrics_run_hooks(void);
 extern const int64_t metrics_bounds[METRICS_BUCKETS - 1]; /* upper bounds in nanoseconds, ascending */

@@ -151,7 +151,7 @@ Test(metrics_export, of_an_idle_node)
     export_and_check();
     /* dense labels are there from the start, so that the first rate() is right */
     cr_assert(exports("\nbrink_hits_total{tier=\"shield\"} 0\n"));
-    cr_assert(exports("\nbrink_floods_total{kind=\"rapid_reset\"} 0\n"));
+    cr_assert(exports("\nbrink_floods_total{kind=\"reset\"} 0\n"));
     cr_assert(exports("\nbrink_connections{protocol=\"h2\"} 0\n"));
     cr_assert(exports("\nbrink_purge_gaps_total 0\n"));
     cr_assert(exports("\nbrink_build_info{version=\"" BRINK_VERSION "\"} 1\n"));
@@ -188,6 +188,7 @@ Test(metrics_export, of_everything)
     metrics_gauge_source(METRIC_OBJECTS, LABEL_TIER_DISK, minus_half, NULL);
     metrics_gauge_source(METRIC_BUDGET, LABEL_TIER_DISK, big, NULL);
     metrics_gauge_set(METRIC_READY, 0, 0);
+    metrics_gauge_set(METRIC_PURGE_LAG, 0, 0.125);
     metrics_gauge_add(METRIC_IN_FLIGHT, 0, -2);
     metrics_gauge_source(METRIC_PROCESS_CPU, 0, big, NULL);
     export_and_check();
@@ -200,6 +201,7 @@ Test(metrics_export, of_everything)
     cr_assert(exports("\nbrink_objects{tier=\"disk\"} -0.5\n"));
     cr_assert(exports("\nbrink_budget_bytes{tier=\"disk\"} 21474836480\n"));
     cr_assert(exports("\nbrink_ready 0\n"));
+    cr_assert(exports("\nbrink_purge_lag_seconds 0.125\n"));
     cr_assert(exports("\nbrink_requests_in_flight -2\n"));
     cr_assert(exports("\nbrink_first_byte_seconds_bucket{result=\"miss\",le=\"0.001\"} 1\n"));
     cr_assert(exports("\nbrink_first_byte_seconds_sum{result=\"error\"} 0.005\n"));
