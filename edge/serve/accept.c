@@ -1,6 +1,7 @@
-/* brink's own accept path. The library's would let connections pass the guards by: it switches to HTTP/2 in several places of its
- * own. Here a connection goes through PROXY header, TLS handshake and the choice of protocol (ALPN, or the preface of RFC 9113
- * 3.4 in cleartext) before the library sees it; the reaper limits all of that by one timeout. */
+/* brink's own accept path. The library's would let connections pass the guards by: it switches to HTTP/2 in several
+ * places of its own. Here a connection goes through PROXY header, TLS handshake and the choice of protocol (ALPN, or
+ * the preface of RFC 9113 3.4 in cleartext) before the library sees it; the reaper limits all of that by one timeout.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

@@ -1,5 +1,6 @@
-/* The record of a connection. It hangs on the socket's on_close, so it is there from accept(2) to close(2), whatever protocol the
- * socket speaks and however the library ends it; the library's own connection objects come and go underneath. */
+/* The record of a connection. It hangs on the socket's on_close, so it is there from accept(2) to close(2), whatever
+ * protocol the socket speaks and however the library ends it; the library's own connection objects come and go
+ * underneath. */
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>

@@ -1,14 +1,15 @@
-/* exchange_t over the library's request. One shared allocation in the request's pool holds it all; its dispose is the only callback
- * of the library that comes in every case (`stop` does not after the final send), so that is where on_gone is called from.
- * Names and values are views into the connection's input or the request's pool: nothing is copied.
+/* exchange_t over the library's request. One shared allocation in the request's pool holds it all; its dispose is the
+ * only callback of the library that comes in every case (`stop` does not after the final send), so that is where
+ * on_gone is called from. Names and values are views into the connection's input or the request's pool: nothing is
+ * copied.
  *
  * What the library does to responses, and what is done about it:
- * - It writes a Date of its own and can't be told not to. Over HTTP/2 the head is written here (h2_head) and not by the library.
- *   Over HTTP/1 the response's Date is put where the library takes its own from, for the time of one call. So there is always
- *   exactly one Date: the response's if it has one of the usual length, else the current time.
+ * - It writes a Date of its own and can't be told not to. Over HTTP/2 the head is written here (h2_head) and not by the
+ * library. Over HTTP/1 the response's Date is put where the library takes its own from, for the time of one call. So
+ * there is always exactly one Date: the response's if it has one of the usual length, else the current time.
  * - It encodes chunks only for status 200: chunks are made here and its filter is taken out.
- * - An empty h2o_send in progress ends an HTTP/1 response early: never done. Sends that would end the request within the call
- *   are put off to the end of the turn, so the request path is never called back from its own call. */
+ * - An empty h2o_send in progress ends an HTTP/1 response early: never done. Sends that would end the request within
+ * the call are put off to the end of the turn, so the request path is never called back from its own call. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,8 +49,8 @@ static void exchange_h2o_informational(exchange_t *x, int status, const fields_t
 
 static const exchange_ops_t exchange_h2o_ops_clear = {exchange_h2o_head, exchange_h2o_send, exchange_h2o_informational,
                                                       SIZE_MAX};
-static const exchange_ops_t exchange_h2o_ops_framed = {exchange_h2o_head, exchange_h2o_send,
-                                                       exchange_h2o_informational, EXCHANGE_SEND_TLS};
+static const exchange_ops_t exchange_h2o_ops_framed = {exchange_h2o_head, exchange_h2o_send, exchange_h2o_informational,
+                                                       EXCHANGE_SEND_TLS};
 
 static exchange_h2o_t *exchange_h2o_of(exchange_t *x)
 {
@@ -107,8 +108,8 @@ static void exchange_h2o_pass(exchange_h2o_t *e, h2o_iovec_t *v, size_t n, h2o_s
     memcpy(place, own, sizeof own);
 }
 
-/* A cut response must look cut: over HTTP/1 the connection ends before the promised length or the last chunk, and where its end
- * is the only sign, with a reset. Over HTTP/2 the stream is reset. */
+/* A cut response must look cut: over HTTP/1 the connection ends before the promised length or the last chunk, and where
+ * its end is the only sign, with a reset. Over HTTP/2 the stream is reset. */
 static void exchange_h2o_cut(exchange_h2o_t *e)
 {
     h2o_req_t *req = e->req;

@@ -1,9 +1,10 @@
-/* h1_scan between the socket and the library's HTTP/1. The library's read callback is replaced by ours, which scans what came
- * before the library looks at it. The library sets its own callback again after every response (and after a 100), but it can't
- * be called before the next turn of the loop: so what may have been replaced is looked at when each turn ends.
+/* h1_scan between the socket and the library's HTTP/1. The library's read callback is replaced by ours, which scans
+ * what came before the library looks at it. The library sets its own callback again after every response (and after a
+ * 100), but it can't be called before the next turn of the loop: so what may have been replaced is looked at when each
+ * turn ends.
  *
- * Refusal: the requests before the bad one are answered first, what follows them is cut off the input. Then the answer is written
- * by us, and the connection lingers (RFC 9112 9.6) so that the answer is not lost to a reset. */
+ * Refusal: the requests before the bad one are answered first, what follows them is cut off the input. Then the answer
+ * is written by us, and the connection lingers (RFC 9112 9.6) so that the answer is not lost to a reset. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,12 +58,9 @@ static h2o_iovec_t h1_guard_answer(int status)
         int status;
         h2o_iovec_t text;
     } answers[] = {
-        {400, ANSWER("400 Bad Request")},
-        {413, ANSWER("413 Content Too Large")},
-        {414, ANSWER("414 URI Too Long")},
-        {431, ANSWER("431 Request Header Fields Too Large")},
-        {503, ANSWER("503 Service Unavailable")},
-        {505, ANSWER("505 HTTP Version Not Supported")},
+        {400, ANSWER("400 Bad Request")},         {413, ANSWER("413 Content Too Large")},
+        {414, ANSWER("414 URI Too Long")},        {431, ANSWER("431 Request Header Fields Too Large")},
+        {503, ANSWER("503 Service Unavailable")}, {505, ANSWER("505 HTTP Version Not Supported")},
     };
 #undef ANSWER
     for (size_t i = 1; i < sizeof answers / sizeof answers[0]; i++)
@@ -165,7 +163,8 @@ void h1_guard_rehook(serve_worker_t *w)
         serve_conn_t *c = LIST_ITEM(node, serve_conn_t, rehook_link);
         if (c->sock->_cb.read == h1_guard_library_read) {
             c->sock->_cb.read = h1_guard_on_read;
-            c->last_input = w->loop->now.boot; /* an idle time begins, or that of a head that came with its predecessor */
+            c->last_input =
+                w->loop->now.boot; /* an idle time begins, or that of a head that came with its predecessor */
             if (c->h1.header_began != 0)
                 c->h1.header_began = c->last_input;
             if (c->h1.refuse != 0)

@@ -1,5 +1,5 @@
-/* Heads are scanned a line at a time with memchr, bodies are skipped by arithmetic: a request costs one pass over its head.
- * The state survives any split of the bytes over reads; a verdict never depends on where the splits are. */
+/* Heads are scanned a line at a time with memchr, bodies are skipped by arithmetic: a request costs one pass over its
+ * head. The state survives any split of the bytes over reads; a verdict never depends on where the splits are. */
 #include "edge/serve/h1_scan.h"
 
 #include <string.h>
@@ -179,11 +179,14 @@ static int h1_scan_line(h1_scan_t *s, const h1_scan_limits_t *limits, span_t lin
 
 static int h1_scan_hex(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
-/* chunk-size [ chunk-ext ] CRLF, a byte at a time. An extension begins with ";" right after the size: whitespace there is
- * what lenient parsers disagree about. */
+/* chunk-size [ chunk-ext ] CRLF, a byte at a time. An extension begins with ";" right after the size: whitespace there
+ * is what lenient parsers disagree about. */
 static int h1_scan_chunk_size(h1_scan_t *s, const h1_scan_limits_t *limits, char c)
 {
     if (++s->extra > H1_SCAN_CHUNK_EXTRA_MAX + 8 * s->body || ++s->trailer_line > H1_SCAN_CHUNK_LINE_MAX)

@@ -1,15 +1,17 @@
-/* The guard in front of the library's HTTP/2 frame parser. Stock libh2o 2.2.5 can be aborted by any client (an assertion when a
- * window reopens for a stream whose last write is in flight), loops for ever on a CONTINUATION after its own GOAWAY, and
- * limits none of the floods that were published since 2019. All frames go through h2o_http2_conn_t._read_expect, so that is
- * where this stands: each whole frame is weighed before the library sees it. What is too much ends the connection with
- * GOAWAY(ENHANCE_YOUR_CALM), RFC 9113 10.5.
+/* The guard in front of the library's HTTP/2 frame parser. Stock libh2o 2.2.5 can be aborted by any client (an
+ * assertion when a window reopens for a stream whose last write is in flight), loops for ever on a CONTINUATION after
+ * its own GOAWAY, and limits none of the floods that were published since 2019. All frames go through
+ * h2o_http2_conn_t._read_expect, so that is where this stands: each whole frame is weighed before the library sees it.
+ * What is too much ends the connection with GOAWAY(ENHANCE_YOUR_CALM), RFC 9113 10.5.
  *
- * Weights: frames that cost the peer nothing and us something (PING, SETTINGS, PRIORITY, empty DATA, unknown types, more WINDOW_UPDATE
- * than data and requests explain) share a budget a second. Streams that the peer resets, or makes us reset, share one for
- * ten seconds. A header block has a ceiling of bytes and of CONTINUATION frames, and the reaper gives it a time. */
+ * Weights: frames that cost the peer nothing and us something (PING, SETTINGS, PRIORITY, empty DATA, unknown types,
+ * more WINDOW_UPDATE than data and requests explain) share a budget a second. Streams that the peer resets, or makes us
+ * reset, share one for ten seconds. A header block has a ceiling of bytes and of CONTINUATION frames, and the reaper
+ * gives it a time. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "edge/serve/library_caches.h"
 #include "edge/serve/serve_priv.h"
 
 enum {
@@ -30,7 +32,7 @@ enum {
     FLAG_END_HEADERS = 4,
     FLAG_PADDED = 8,
     SETTING_HEADER_TABLE_SIZE = 1,
-    SMALL_DATA = 16,        /* payload that is worth no frame */
+    SMALL_DATA = 16, /* payload that is worth no frame */
     SMALL_CONTINUATION = 64,
     WINDOW_UPDATES_FREE = 100,
     WINDOW_UPDATE_BYTES = 1024, /* one is earned by so many bytes written */
@@ -80,8 +82,8 @@ void h2_guard_note_error(serve_conn_t *c)
     c->h2.errors++;
 }
 
-/* A finished stream that waits for its last bytes to be written is in a list by the same link as the scheduler's; the library
- * asserts that its window can't reopen. A window that was never closed can't. */
+/* A finished stream that waits for its last bytes to be written is in a list by the same link as the scheduler's; the
+ * library asserts that its window can't reopen. A window that was never closed can't. */
 static void h2_guard_keep_window_open(h2o_http2_stream_t *st)
 {
     if (st != NULL && st->state == H2O_HTTP2_STREAM_STATE_END_STREAM && st->output_window._avail <= 0)
@@ -275,9 +277,9 @@ static ssize_t h2_guard_expect(h2o_http2_conn_t *conn, const uint8_t *src, size_
     if (f.length > FRAME_MAX)
         return h2_guard_pass(c, conn, src, len, err);
     ssize_t answer = 0;
-    bool well = f.type == TYPE_DATA                                        ? h2_guard_data(c, &f, err, &answer)
-                : f.type == TYPE_HEADERS || f.type == TYPE_CONTINUATION    ? h2_guard_block(c, conn, &f, err, &answer)
-                                                                           : h2_guard_control(c, conn, &f, err, &answer);
+    bool well = f.type == TYPE_DATA                                     ? h2_guard_data(c, &f, err, &answer)
+                : f.type == TYPE_HEADERS || f.type == TYPE_CONTINUATION ? h2_guard_block(c, conn, &f, err, &answer)
+                                                                        : h2_guard_control(c, conn, &f, err, &answer);
     if (!well)
         return answer;
     if (f.type > TYPE_CONTINUATION && !c->h2.block_open) /* the library would print a line for each */
@@ -299,8 +301,9 @@ void h2_guard_accept(serve_conn_t *c)
     h2o_buffer_t *input = sock->input;
     h2o_buffer_init(&sock->input, &h2o_socket_buffer_prototype);
     h2o_http2_accept(&w->accept_ctx, sock, at);
+    h2o_http2_conn_t *conn = sock->data;
+    library_caches_learn(conn->_write.buf);
     if (!w->shared->limits.unguarded) {
-        h2o_http2_conn_t *conn = sock->data;
         c->h2.expect = conn->_read_expect;
         conn->_read_expect = h2_guard_expect;
     }
@@ -345,8 +348,7 @@ bool h2_guard_overdue(serve_conn_t *c, h2o_http2_conn_t *conn, msec_t now, serve
             msec_t since = (msec_t)st->req.timestamps.request_body_begin_at.tv_sec * MSEC_PER_SEC +
                            st->req.timestamps.request_body_begin_at.tv_usec / 1000;
             msec_t age = wall - since;
-            if (age >= l->body_timeout &&
-                (uint64_t)st->_req_body->size * MSEC_PER_SEC < l->body_rate * (uint64_t)age)
+            if (age >= l->body_timeout && (uint64_t)st->_req_body->size * MSEC_PER_SEC < l->body_rate * (uint64_t)age)
                 return true;
         });
     }

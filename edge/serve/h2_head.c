@@ -1,5 +1,5 @@
-/* The decision to index is made by a doorkeeper: 64 hashes of what was sent, overwritten freely. A collision costs a few bytes,
- * never correctness. Lookup is a scan over the hashes of what fits into 4 KiB. */
+/* The decision to index is made by a doorkeeper: 64 hashes of what was sent, overwritten freely. A collision costs a
+ * few bytes, never correctness. Lookup is a scan over the hashes of what fits into 4 KiB. */
 #include "edge/serve/h2_head.h"
 
 #include <stdlib.h>

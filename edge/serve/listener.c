@@ -1,6 +1,7 @@
-/* Listening sockets. With SO_REUSEPORT each worker has its own queue and the kernel spreads connections over them; but a second
- * process of the same user would bind as silently, so a plain bind comes first as a probe. Unix sockets know no SO_REUSEPORT:
- * one socket, a duplicated descriptor a worker. A socket file that nobody listens on is left over from a crash and removed. */
+/* Listening sockets. With SO_REUSEPORT each worker has its own queue and the kernel spreads connections over them; but
+ * a second process of the same user would bind as silently, so a plain bind comes first as a probe. Unix sockets know
+ * no SO_REUSEPORT: one socket, a duplicated descriptor a worker. A socket file that nobody listens on is left over from
+ * a crash and removed. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>

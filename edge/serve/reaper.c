@@ -1,8 +1,9 @@
-/* Once a second each worker looks at all of its connections, because the library has no timeout for writes, for handshakes of
- * our own accept path, or for the parts of an upload. Who is overdue is shut down with shutdown(2), which the library then
- * notices by itself; nothing is freed from here.
+/* Once a second each worker looks at all of its connections, because the library has no timeout for writes, for
+ * handshakes of our own accept path, or for the parts of an upload. Who is overdue is shut down with shutdown(2), which
+ * the library then notices by itself; nothing is freed from here.
  *
- * Progress of a write is what the peer acknowledged (TCP_INFO), since the library counts bytes when it is handed them. */
+ * Progress of a write is what the peer acknowledged (TCP_INFO), since the library counts bytes when it is handed them.
+ */
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>

@@ -168,13 +168,17 @@ const char *serve_protocol_name(serve_protocol_t p)
 
 const char *serve_flood_name(serve_flood_t f)
 {
-    static const char *const names[SERVE_FLOODS] = {
-        [SERVE_FLOOD_RESET] = "reset",           [SERVE_FLOOD_STREAM_ERROR] = "stream_error",
-        [SERVE_FLOOD_PING] = "ping",             [SERVE_FLOOD_SETTINGS] = "settings",
-        [SERVE_FLOOD_PRIORITY] = "priority",     [SERVE_FLOOD_WINDOW_UPDATE] = "window_update",
-        [SERVE_FLOOD_EMPTY_DATA] = "empty_data", [SERVE_FLOOD_CONTINUATION] = "continuation",
-        [SERVE_FLOOD_UNKNOWN] = "unknown_frame", [SERVE_FLOOD_HEADERS] = "headers",
-        [SERVE_FLOOD_BODY] = "body"};
+    static const char *const names[SERVE_FLOODS] = {[SERVE_FLOOD_RESET] = "reset",
+                                                    [SERVE_FLOOD_STREAM_ERROR] = "stream_error",
+                                                    [SERVE_FLOOD_PING] = "ping",
+                                                    [SERVE_FLOOD_SETTINGS] = "settings",
+                                                    [SERVE_FLOOD_PRIORITY] = "priority",
+                                                    [SERVE_FLOOD_WINDOW_UPDATE] = "window_update",
+                                                    [SERVE_FLOOD_EMPTY_DATA] = "empty_data",
+                                                    [SERVE_FLOOD_CONTINUATION] = "continuation",
+                                                    [SERVE_FLOOD_UNKNOWN] = "unknown_frame",
+                                                    [SERVE_FLOOD_HEADERS] = "headers",
+                                                    [SERVE_FLOOD_BODY] = "body"};
     return names[f];
 }
 

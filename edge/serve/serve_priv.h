@@ -19,14 +19,15 @@
 #include "edge/serve/serve.h"
 
 enum {
-    SERVE_PEER_MAX = 64,        /* text of an address */
-    SERVE_ADDRESS_MAX = 128,    /* text of a listening address */
+    SERVE_PEER_MAX = 64,     /* text of an address */
+    SERVE_ADDRESS_MAX = 128, /* text of a listening address */
     SERVE_CONN_MAGIC = 0x636f6e6e
 };
 
 /* ---- shared by all workers ---- */
 
-/* The TLS contexts of one listener: immutable, replaced as a whole by a reload, kept alive by connections in handshake. */
+/* The TLS contexts of one listener: immutable, replaced as a whole by a reload, kept alive by connections in handshake.
+ */
 typedef struct tls_set tls_set_t;
 
 err_t tls_load(const serve_certificate_t *certs, size_t n, const tls_set_t *before, tls_set_t **out, char *err,
@@ -42,9 +43,9 @@ typedef struct serve_listener {
     int id;
     bool proxy_protocol, is_unix, secure;
     int port;
-    int *fds;               /* one a worker; -1 once its worker took and closed it */
-    pthread_mutex_t mutex;  /* guards `tls` (the pointer) */
-    tls_set_t *tls;         /* NULL: cleartext */
+    int *fds;              /* one a worker; -1 once its worker took and closed it */
+    pthread_mutex_t mutex; /* guards `tls` (the pointer) */
+    tls_set_t *tls;        /* NULL: cleartext */
 } serve_listener_t;
 
 struct serve_shared {
@@ -117,11 +118,11 @@ struct serve_worker {
     serve_watch_t *wake;
     list_t watches;
 
-    list_t conns;          /* serve_conn_t.link, all */
-    list_t exchanges;      /* of exchange_h2o.c */
-    list_t rehook;         /* serve_conn_t.rehook_link: HTTP/1 connections to look at when the turn ends */
+    list_t conns;     /* serve_conn_t.link, all */
+    list_t exchanges; /* of exchange_h2o.c */
+    list_t rehook;    /* serve_conn_t.rehook_link: HTTP/1 connections to look at when the turn ends */
     size_t conn_count, exchange_count;
-    size_t body_bytes;     /* request bodies in memory: counted up as they come, counted anew by each sweep */
+    size_t body_bytes; /* request bodies in memory: counted up as they come, counted anew by each sweep */
     bool draining, stopping;
     msec_t drain_began;
 
@@ -147,25 +148,25 @@ typedef struct h1_state {
     size_t lingered;     /* bytes thrown away */
     msec_t header_began; /* first byte of the request; 0 = between requests */
     msec_t body_began;
-    uint64_t body_mark;  /* body bytes when the pace was last checked */
+    uint64_t body_mark; /* body bytes when the pace was last checked */
 } h1_state_t;
 
 typedef struct h2_state {
     ssize_t (*expect)(h2o_http2_conn_t *conn, const uint8_t *src, size_t len, const char **err);
-    msec_t second;            /* start of the second that `idle_frames` counts */
-    unsigned idle_frames;     /* frames of no use in it */
-    msec_t decade;            /* start of the 10 s that these count: */
+    msec_t second;        /* start of the second that `idle_frames` counts */
+    unsigned idle_frames; /* frames of no use in it */
+    msec_t decade;        /* start of the 10 s that these count: */
     unsigned resets, errors, begun;
-    unsigned continuations;   /* of the block that is open */
-    size_t block_bytes;       /* compressed size of it */
+    unsigned continuations; /* of the block that is open */
+    size_t block_bytes;     /* compressed size of it */
     bool block_open;
     msec_t block_began, frame_began; /* 0 = none open */
-    uint8_t frame_type;       /* of the incomplete frame */
+    uint8_t frame_type;              /* of the incomplete frame */
     uint64_t window_updates, requests;
-    uint32_t trailer_stream;  /* stream whose trailers are being decoded: its fields from trailer_from on are not ours */
+    uint32_t trailer_stream; /* stream whose trailers are being decoded: its fields from trailer_from on are not ours */
     size_t trailer_from;
-    msec_t data_at;           /* last DATA byte */
-    h2_head_t head;           /* encoder of response heads */
+    msec_t data_at; /* last DATA byte */
+    h2_head_t head; /* encoder of response heads */
 } h2_state_t;
 
 typedef struct serve_conn {
@@ -180,7 +181,7 @@ typedef struct serve_conn {
     unsigned exchanges;
     msec_t accepted, last_input;
     uint64_t bytes_in, counted_in, counted_out;
-    msec_t write_began;  /* start of the window in which write_mark must be left behind; 0 = nothing to write */
+    msec_t write_began; /* start of the window in which write_mark must be left behind; 0 = nothing to write */
     uint64_t write_mark;
     char peer[SERVE_PEER_MAX];
     union {
@@ -197,16 +198,16 @@ void conn_count_bytes(serve_conn_t *c);
 /* Text of a socket address without port; IPv4 in IPv6 as IPv4; "unix" for unix sockets. */
 void conn_address_text(const struct sockaddr *sa, socklen_t len, char *out, size_t size);
 
-void accept_start(serve_worker_t *w);          /* h2o sockets on all listeners of this worker */
+void accept_start(serve_worker_t *w); /* h2o sockets on all listeners of this worker */
 void accept_stop(serve_worker_t *w, bool empty_first);
 
 /* The raw way to answer before the library has the connection. Closes. */
-void h1_guard_accept(serve_conn_t *c);         /* hands the socket to the library's HTTP/1 */
-void h1_guard_rehook(serve_worker_t *w);       /* at the end of each turn */
-void h1_guard_answered(serve_conn_t *c);       /* an exchange of an HTTP/1 connection is gone */
+void h1_guard_accept(serve_conn_t *c);   /* hands the socket to the library's HTTP/1 */
+void h1_guard_rehook(serve_worker_t *w); /* at the end of each turn */
+void h1_guard_answered(serve_conn_t *c); /* an exchange of an HTTP/1 connection is gone */
 bool h1_guard_overdue(serve_conn_t *c, msec_t now, serve_reap_t *why);
 
-void h2_guard_accept(serve_conn_t *c);         /* hands the socket to the library's HTTP/2 */
+void h2_guard_accept(serve_conn_t *c); /* hands the socket to the library's HTTP/2 */
 /* The handler refused or cut a stream because of what the peer sent: counts against it. */
 void h2_guard_note_error(serve_conn_t *c);
 bool h2_guard_overdue(serve_conn_t *c, h2o_http2_conn_t *conn, msec_t now, serve_reap_t *why);

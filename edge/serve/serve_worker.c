@@ -1,5 +1,6 @@
-/* One thread's server: the library's context on a loop of its own, and the turn of that loop. The clock is read when epoll returns:
- * every callback from the library calls serve_worker_tick first, which notices that the library's own clock moved on. */
+/* One thread's server: the library's context on a loop of its own, and the turn of that loop. The clock is read when
+ * epoll returns: every callback from the library calls serve_worker_tick first, which notices that the library's own
+ * clock moved on. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -9,11 +10,13 @@
 #include "edge/base/clock.h"
 #include "edge/base/log.h"
 #include "edge/base/mem.h"
+#include "edge/serve/library_caches.h"
 #include "edge/serve/serve_priv.h"
 
 enum {
-    LIBRARY_TIMEOUT = 3600 * 1000, /* the library's own for HTTP/1: never the one that strikes, the reaper's are finer */
-    LIBRARY_STREAMS = 256,         /* more than SETTINGS_MAX_CONCURRENT_STREAMS, so that it never queues requests */
+    LIBRARY_TIMEOUT =
+        3600 * 1000,       /* the library's own for HTTP/1: never the one that strikes, the reaper's are finer */
+    LIBRARY_STREAMS = 256, /* more than SETTINGS_MAX_CONCURRENT_STREAMS, so that it never queues requests */
     STOP_TURNS = 200
 };
 
@@ -137,11 +140,14 @@ void serve_worker_stop(serve_worker_t *w)
         log_error("%zu connections could not be closed; their memory is given up", w->conn_count);
         return;
     }
-    h2o_evloop_run(w->evloop, 0); /* frees the sockets that were closed last */
+    h2o_evloop_run(w->evloop, 0);                      /* frees the sockets that were closed last */
+    h2o_multithread_queue_t *queue = w->context.queue; /* the library forgets to free it */
     h2o_context_dispose(&w->context);
     h2o_evloop_run(w->evloop, 0);
     h2o_config_dispose(&w->conf);
     h2o_evloop_destroy(w->evloop);
+    free(queue);
+    library_caches_release();
     free(w->accept);
     free(w);
 }

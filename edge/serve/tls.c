@@ -1,9 +1,9 @@
-/* Certificates and the contexts made of them. A listener has one context a certificate, all configured alike; the name that the
- * client asks for (SNI, RFC 6066 3) chooses: exact names before wildcards of one label, the first certificate otherwise. A
- * reload makes a whole new set and takes over the ticket key, so sessions survive it.
+/* Certificates and the contexts made of them. A listener has one context a certificate, all configured alike; the name
+ * that the client asks for (SNI, RFC 6066 3) chooses: exact names before wildcards of one label, the first certificate
+ * otherwise. A reload makes a whole new set and takes over the ticket key, so sessions survive it.
  *
- * TLS 1.2 with forward secrecy and AEAD only, and 1.3 (RFC 9325). ALPN is strict (RFC 7301 3.2): a client that offers only
- * protocols that we don't speak is told so. */
+ * TLS 1.2 with forward secrecy and AEAD only, and 1.3 (RFC 9325). ALPN is strict (RFC 7301 3.2): a client that offers
+ * only protocols that we don't speak is told so. */
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -93,7 +93,8 @@ static int tls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
     return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-/* After close_notify nothing that the peer sends can mean anything, but the library would go on collecting it undecrypted. */
+/* After close_notify nothing that the peer sends can mean anything, but the library would go on collecting it
+ * undecrypted. */
 static void tls_on_info(const SSL *ssl, int where, int value)
 {
     if ((where & SSL_CB_READ_ALERT) == SSL_CB_READ_ALERT && (value & 0xff) == SSL_AD_CLOSE_NOTIFY) {
