@@ -210,6 +210,7 @@ Test(stored, age)
         {"5.1 negative ignored", DATE "age: -7200\n", 0, 0},
         {"5.1 float ignored", DATE "age: 7200.0\n", 0, 0},
         {"5.1 empty ignored", DATE "age:\n", 0, 0},
+        {"1.2.2 just over 2^31", DATE "age: 2147483649\n", 0, FOREVER},
         {"1.2.2 huge", DATE "age: 99999999999999999999999\n", 0, FOREVER},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
