@@ -160,6 +160,11 @@ const char *purge_node(const purge_t *p)
     return p->o.node;
 }
 
+err_t purge_normalise(purge_t *p, arena_t *a, span_t url, span_t *uri, digest_t *uri_digest)
+{
+    return p->o.normalise(p->o.normalise_ctx, a, url, uri, uri_digest);
+}
+
 bool purge_ready(const purge_t *p)
 {
     return atomic_load_explicit(&p->ready, memory_order_acquire);

@@ -73,6 +73,8 @@ void purge_free(purge_t *p); /* after purge_stop (or if never started); the ledg
 
 ledger_t *purge_ledger(purge_t *p);
 const char *purge_node(const purge_t *p);
+/* As purge_options_t.normalise. */
+err_t purge_normalise(purge_t *p, arena_t *a, span_t url, span_t *uri, digest_t *uri_digest);
 
 /* False at start until the purge log is caught up with (or start_without_redis is over); then true for good. One atomic
  * load. */
