@@ -220,16 +220,17 @@ static bool kind_read_SECRET(conf_reader_t *r, const conf_setting_t *s, const tr
         return false;
     char bytes[CONF_MAX_SECRET + 1];
     struct stat st;
-    /* Without O_NONBLOCK a FIFO would hang the start. */
+    /* Opening a FIFO would hang the start, opening a device might do anything. */
+    if (stat(path.p, &st) == 0 && !S_ISREG(st.st_mode))
+        return reader_fail(r, ERR_IO, node, "`%s`: %s is no regular file", s->key, path.p);
     int fd = open(path.p, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0)
-        return reader_fail(r, ERR_IO, node, "`%s`: %s can't be read: %s. Make one with: openssl rand -hex 32 > FILE",
-                           s->key, path.p, strerror(errno));
-    bool regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
-    ssize_t got = regular ? read(fd, bytes, sizeof bytes) : -1;
-    close(fd);
+    ssize_t got = fd >= 0 && fstat(fd, &st) == 0 ? read(fd, bytes, sizeof bytes) : -1;
+    int saved = errno;
+    if (fd >= 0)
+        close(fd);
     if (got < 0)
-        return reader_fail(r, ERR_IO, node, "`%s`: %s is no regular file that can be read", s->key, path.p);
+        return reader_fail(r, ERR_IO, node, "`%s`: %s can't be read: %s. Make one with: openssl rand -hex 32 > FILE",
+                           s->key, path.p, strerror(saved));
     size_t n = (size_t)got;
     while (n > 0 && strchr(" \t\r\n", bytes[n - 1]) != NULL && bytes[n - 1] != '\0')
         n--;
