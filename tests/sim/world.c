@@ -1,0 +1,342 @@
+/* See world.h. Upstream bodies are kept when the reader says "not now", and told again after resume, as the real client does. */
+#include "world.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "edge/base/mem.h"
+#include "edge/http/date.h"
+#include "edge/policy/tags.h"
+
+static void world_lines(fields_t *f, arena_t *a, const char *lines)
+{
+    fields_init(f, a);
+    while (lines != NULL && *lines != '\0') {
+        size_t n = strcspn(lines, "\n"), colon = strcspn(lines, ":");
+        fields_add(f, arena_copy(a, span_of(lines, colon)), arena_copy(a, span_trim(span_of(lines + colon + 1, n - colon - 1))));
+        lines += n + (lines[n] == '\n');
+    }
+}
+
+static void world_copy(fields_t *to, arena_t *a, const fields_t *from)
+{
+    fields_init(to, a);
+    for (size_t i = 0; i < from->n; i++)
+        fields_add(to, arena_copy(a, from->v[i].name), arena_copy(a, from->v[i].value));
+}
+
+/* ---- the upstream ---- */
+
+static world_t *the_world;
+
+static upstream_call_t *world_start(upstream_t *u, const upstream_request_t *r, const upstream_events_t *events, void *arg)
+{
+    world_t *w = the_world;
+    world_call_t *c = mem_zalloc(sizeof *c);
+    cr_assert_lt(w->calls, WORLD_CALLS);
+    w->call[w->calls++] = c;
+    c->client = u;
+    c->events = events;
+    c->arg = arg;
+    c->open = true;
+    snprintf(c->method, sizeof c->method, "%.*s", SPAN_ARG(r->method));
+    snprintf(c->target, sizeof c->target, "%.*s", SPAN_ARG(r->target));
+    snprintf(c->body, sizeof c->body, "%.*s", SPAN_ARG(r->body));
+    world_copy(&c->fields, &w->arena, r->fields);
+    return (upstream_call_t *)c;
+}
+
+static void world_resume(upstream_call_t *call)
+{
+    ((world_call_t *)call)->paused = false;
+}
+
+static void world_cancel(upstream_call_t *call)
+{
+    world_call_t *c = (world_call_t *)call;
+    c->open = false;
+    c->cancelled = true;
+}
+
+static const upstream_ops_t world_upstream = {.start = world_start, .resume = world_resume, .cancel = world_cancel};
+
+world_call_t *world_last_call(world_t *w)
+{
+    cr_assert_gt(w->calls, 0, "nothing was sent upstream");
+    return w->call[w->calls - 1];
+}
+
+void world_head(world_t *w, world_call_t *c, int status, const char *lines, int64_t length)
+{
+    fields_t f;
+    char date[DATE_LEN + 1];
+    cr_assert(c->open, "the call is over");
+    world_lines(&f, &w->arena, lines);
+    date_format(w->now.wall, date);
+    if (!fields_has(&f, SPAN("date")))
+        fields_add(&f, SPAN("date"), arena_copy(&w->arena, span_str(date)));
+    c->events->head(c->arg, status, &f, length);
+}
+
+bool world_body(world_t *w, world_call_t *c, const char *text)
+{
+    (void)w;
+    if (!c->open || c->paused)
+        return false;
+    c->paused = !c->events->body(c->arg, span_str(text));
+    return !c->paused;
+}
+
+void world_end(world_t *w, world_call_t *c, upstream_result_t r)
+{
+    cr_assert(c->open, "the call is over");
+    c->open = false;
+    c->events->done(c->arg, r);
+    world_run(w);
+}
+
+void world_answer(world_t *w, world_call_t *c, int status, const char *lines, const char *body)
+{
+    world_head(w, c, status, lines, status == 304 ? -1 : (int64_t)strlen(body));
+    if (c->open && body[0] != '\0')
+        world_body(w, c, body);
+    if (c->open)
+        world_end(w, c, UPSTREAM_OK);
+    world_run(w);
+}
+
+/* ---- clients ---- */
+
+static void world_x_head(exchange_t *x, int status, const fields_t *fields, int64_t content_length)
+{
+    world_client_t *c = CONTAINER_OF(x, world_client_t, x);
+    cr_assert(!c->head, "two heads");
+    c->head = true;
+    c->status = status;
+    c->content_length = content_length;
+    world_copy(&c->fields, &c->arena, fields);
+}
+
+static void world_x_send(exchange_t *x, const struct iovec *v, size_t n, exchange_end_t end)
+{
+    world_client_t *c = CONTAINER_OF(x, world_client_t, x);
+    cr_assert(c->head && !c->done && !c->writable, "a send out of turn");
+    for (size_t i = 0; i < n; i++) {
+        c->body = mem_realloc(c->body, c->n + v[i].iov_len + 1);
+        memcpy(c->body + c->n, v[i].iov_base, v[i].iov_len);
+        c->n += v[i].iov_len;
+        c->body[c->n] = '\0';
+    }
+    x->body_sent = c->n;
+    c->writable = true;
+    c->done = end != EXCHANGE_MORE;
+    c->aborted = end == EXCHANGE_ABORT;
+}
+
+static void world_x_informational(exchange_t *x, int status, const fields_t *fields)
+{
+    (void)status;
+    (void)fields;
+    CONTAINER_OF(x, world_client_t, x)->hints++;
+}
+
+static const exchange_ops_t world_exchange = {.head = world_x_head, .send = world_x_send, .informational = world_x_informational, .send_most = 65536};
+
+world_client_t *world_request(world_t *w, unsigned loop, const char *method, const char *target, const char *lines, const char *body)
+{
+    world_client_t *c = mem_zalloc(sizeof *c);
+    cr_assert_lt(w->clients, WORLD_CLIENTS);
+    w->client[w->clients++] = c;
+    arena_init(&c->arena, 0);
+    exchange_t *x = &c->x;
+    x->ops = &world_exchange;
+    x->loop = &w->loop[loop];
+    x->arena = &c->arena;
+    x->method_name = span_str(method);
+    x->method = method_parse(x->method_name);
+    x->scheme = SPAN("http");
+    x->authority = SPAN("site.example");
+    x->target = span_str(target);
+    world_lines(&x->fields, &c->arena, lines);
+    x->body = span_str(body);
+    x->has_body = body != NULL;
+    x->peer = SPAN("192.0.2.7");
+    x->protocol = 11;
+    request_begin(&w->env[loop], x);
+    world_run(w);
+    return c;
+}
+
+world_client_t *world_get(world_t *w, unsigned loop, const char *target, const char *lines)
+{
+    return world_request(w, loop, "GET", target, lines, NULL);
+}
+
+static void world_gone(world_client_t *c)
+{
+    if (c->x.on_gone == NULL)
+        return;
+    void (*gone)(exchange_t *) = c->x.on_gone;
+    c->x.on_gone = NULL;
+    gone(&c->x);
+}
+
+void world_leave(world_t *w, world_client_t *c)
+{
+    c->done = true;
+    world_gone(c);
+    world_run(w);
+}
+
+span_t world_field(const world_client_t *c, const char *name)
+{
+    return fields_get(&c->fields, span_str(name));
+}
+
+bool world_says(const world_client_t *c, const char *name, const char *part)
+{
+    span_t v = world_field(c, name);
+    return v.p != NULL && memmem(v.p, v.n, part, strlen(part)) != NULL;
+}
+
+/* ---- the world ---- */
+
+static err_t world_normalise(void *ctx, arena_t *a, span_t url, span_t *uri, digest_t *uri_digest)
+{
+    (void)ctx;
+    return key_from_url(a, url, &(key_rules_t){.query = KEY_QUERY_ALL}, uri, uri_digest);
+}
+
+static size_t world_turn(world_t *w)
+{
+    size_t did = 0;
+    for (size_t i = 0; i < WORLD_LOOPS; i++)
+        did += loop_run_messages(&w->loop[i]) + loop_run_timers(&w->loop[i]);
+    for (size_t i = 0; i < w->clients; i++) {
+        world_client_t *c = w->client[i];
+        if (c->x.on_gone == NULL || !c->writable || c->stalled)
+            continue;
+        c->writable = false;
+        did++;
+        if (c->done)
+            world_gone(c);
+        else
+            c->x.on_writable(&c->x);
+    }
+    return did;
+}
+
+void world_run(world_t *w)
+{
+    while (world_turn(w) > 0)
+        ;
+}
+
+void world_pass(world_t *w, msec_t ms)
+{
+    w->now.wall += ms;
+    w->now.boot += ms;
+    for (size_t i = 0; i < WORLD_LOOPS; i++)
+        w->loop[i].now = w->now;
+    world_run(w);
+}
+
+void world_purge(world_t *w, ledger_kind_t kind, const char *what, mark_t level)
+{
+    ledger_collapse_t collapsed;
+    ledger_value_t v = {.kind = kind, .length = kind == LEDGER_PREFIX ? (uint32_t)strlen(what) : 0};
+    v.digest = kind == LEDGER_TAG ? tags_digest(span_str(what)) : kind == LEDGER_URL ? key_uri_digest(span_str(what)) : (digest_t){0};
+    ledger_append(w->ledger, &(ledger_entry_t){.level = level, .values = &v, .n = 1, .boot = w->now.boot}, &collapsed);
+}
+
+world_t *world_new(const char *site_yaml, const char *more_yaml)
+{
+    static const unsigned labels[8];
+    char yaml[4096], err[512];
+    conf_error_t error;
+    world_t *w = the_world = mem_zalloc(sizeof *w);
+    arena_init(&w->arena, 0);
+    snprintf(yaml, sizeof yaml,
+             "node: sim-1\nlisten: [{address: \"127.0.0.1:1\"}]\n%s\nsites:\n  - hosts: [\"*\"]\n    origins: [\"http://127.0.0.1:9\"]\n%s\n",
+             more_yaml != NULL ? more_yaml : "memory: {size: 64MiB, max_object: 8MiB}", site_yaml != NULL ? site_yaml : "");
+    cr_assert_eq(conf_parse(span_str(yaml), "sim.yaml", &w->conf, &error), ERR_OK, "%s", error.message);
+    w->now = (now_t){.wall = 1700000000000, .boot = 5000000};
+    snprintf(w->state, sizeof w->state, "/tmp/brink-sim-XXXXXX");
+    cr_assert_not_null(mkdtemp(w->state));
+    purge_options_t po = {.node = "sim-1", .version = "0", .state = w->state, .stream = "brink:purge", .start_without_redis = 0, .max_disconnected = MSEC_NEVER, .normalise = world_normalise, .keep = 1000};
+    cr_assert_eq(purge_open(&po, &w->purge, err, sizeof err), ERR_OK, "%s", err);
+    cr_assert_eq(purge_start(w->purge, false), ERR_OK);
+    w->ledger = purge_ledger(w->purge);
+    w->store = store_open(&(store_options_t){.bytes = w->conf->memory.size, .shards = 4});
+    w->collapse = collapse_new();
+    w->health = health_new();
+    w->upstreams = upstreams_new(w->health, w->conf);
+    w->replay = replay_new(w->now.wall, TIER_WINDOW, 1024);
+    for (int i = 0; i < WORLD_LOOPS; i++) {
+        cr_assert_eq(loop_init(&w->loop[i], i, false), ERR_OK);
+        w->loop[i].now = w->now;
+        w->up[i] = (upstream_t){.ops = &world_upstream, .loop = &w->loop[i]};
+        w->env[i] = (request_env_t){.loop = &w->loop[i],
+                                    .worker = (unsigned)i,
+                                    .conf = w->conf,
+                                    .upstreams = w->upstreams,
+                                    .collapse = w->collapse,
+                                    .store = w->store,
+                                    .purge = w->purge,
+                                    .ledger = w->ledger,
+                                    .replay = w->replay,
+                                    .node = SPAN("sim-1"),
+                                    .node_member = SPAN("sim-1"),
+                                    .via = SPAN("sim-1 (brink)"),
+                                    .started = w->now.wall - 1000,
+                                    .site_labels = labels};
+        request_env_init(&w->env[i]);
+        w->env[i].fetch = (fetch_deps_t){.loop = &w->loop[i],
+                                         .client = &w->up[i],
+                                         .store = w->store,
+                                         .ledger = w->ledger,
+                                         .node = SPAN("sim-1"),
+                                         .upstream_labels = labels,
+                                         .max_object = w->conf->memory.max_object};
+    }
+    return w;
+}
+
+void world_free(world_t *w)
+{
+    for (size_t i = 0; i < w->clients; i++)
+        world_gone(w->client[i]);
+    world_run(w);
+    for (size_t i = 0; i < w->calls; i++)
+        if (w->call[i]->open) {
+            w->call[i]->open = false;
+            w->call[i]->events->done(w->call[i]->arg, UPSTREAM_ABANDONED);
+        }
+    world_run(w);
+    for (size_t i = 0; i < w->clients; i++) {
+        arena_release(&w->client[i]->arena);
+        free(w->client[i]->body);
+        free(w->client[i]);
+    }
+    for (size_t i = 0; i < w->calls; i++)
+        free(w->call[i]);
+    for (int i = 0; i < WORLD_LOOPS; i++)
+        loop_release(&w->loop[i]);
+    collapse_free(w->collapse);
+    store_close(w->store);
+    upstreams_unref(w->upstreams);
+    health_free(w->health);
+    replay_free(w->replay);
+    purge_stop(w->purge);
+    purge_free(w->purge);
+    conf_unref(w->conf);
+    arena_release(&w->arena);
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", w->state);
+    cr_expect_eq(system(command), 0);
+    free(w);
+}

@@ -1,0 +1,77 @@
+/* A node without a network: the real request path, fetches, store, collapse table and ledger on a clock that the scenario moves, between
+ * clients in memory and an upstream that answers when it is told to. Several loops stand for several workers; nothing sleeps. */
+#ifndef BRINK_TESTS_SIM_WORLD_H
+#define BRINK_TESTS_SIM_WORLD_H
+
+#include "edge/request/request.h"
+
+enum { WORLD_LOOPS = 2, WORLD_CLIENTS = 2048, WORLD_CALLS = 4096 };
+
+/* A request that reached the upstream. */
+typedef struct world_call {
+    upstream_t *client;
+    const upstream_events_t *events;
+    void *arg;
+    bool open, cancelled, paused;
+    char method[16], target[256];
+    fields_t fields; /* copied */
+    char body[256];
+} world_call_t;
+
+typedef struct world_client {
+    exchange_t x;
+    arena_t arena;
+    bool head, done, aborted, writable, stalled; /* stalled: never becomes writable */
+    int status;
+    int64_t content_length;
+    fields_t fields; /* copied */
+    char *body;
+    size_t n;
+    int hints;
+} world_client_t;
+
+typedef struct world {
+    now_t now;
+    arena_t arena;
+    conf_t *conf;
+    char state[64];
+    loop_t loop[WORLD_LOOPS];
+    upstream_t up[WORLD_LOOPS];
+    request_env_t env[WORLD_LOOPS];
+    purge_t *purge;
+    ledger_t *ledger;
+    store_t *store;
+    collapse_t *collapse;
+    health_t *health;
+    upstreams_t *upstreams;
+    replay_t *replay;
+    world_client_t *client[WORLD_CLIENTS];
+    size_t clients;
+    world_call_t *call[WORLD_CALLS];
+    size_t calls;
+} world_t;
+
+/* One site "*", its rules and memory as given in YAML lines (may be NULL). */
+world_t *world_new(const char *site_yaml, const char *more_yaml);
+void world_free(world_t *w);
+void world_run(world_t *w);                 /* until nothing is left to do at this moment */
+void world_pass(world_t *w, msec_t ms);     /* lets time pass, then runs */
+
+/* A request on worker `loop`; fields are "name: value" lines. */
+world_client_t *world_get(world_t *w, unsigned loop, const char *target, const char *lines);
+world_client_t *world_request(world_t *w, unsigned loop, const char *method, const char *target, const char *lines, const char *body);
+void world_leave(world_t *w, world_client_t *c); /* the client goes away */
+
+/* The upstream answers call number i. */
+world_call_t *world_last_call(world_t *w);
+void world_head(world_t *w, world_call_t *c, int status, const char *lines, int64_t length);
+bool world_body(world_t *w, world_call_t *c, const char *text);
+void world_end(world_t *w, world_call_t *c, upstream_result_t r);
+/* All at once, with a Content-Length and the Date of now. */
+void world_answer(world_t *w, world_call_t *c, int status, const char *lines, const char *body);
+
+span_t world_field(const world_client_t *c, const char *name);
+bool world_says(const world_client_t *c, const char *name, const char *part); /* the field's value contains it */
+void world_purge(world_t *w, ledger_kind_t kind, const char *what, mark_t level);
+
+#endif
