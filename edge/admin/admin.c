@@ -10,9 +10,16 @@
 #include "edge/base/mem.h"
 #include "edge/tbl/metrics.h"
 
+typedef enum admin_how { ROUTED, MOUNTED, MOUNTED_EXACTLY } admin_how_t;
+
+typedef struct admin_entry {
+    admin_route_t route;
+    admin_how_t how;
+} admin_entry_t;
+
 struct admin {
     admin_options_t options;
-    admin_route_t routes[ADMIN_ROUTES_MAX];
+    admin_entry_t entries[ADMIN_ROUTES_MAX];
     size_t n;
 };
 
@@ -65,7 +72,22 @@ bool admin_match(span_t pattern, span_t path)
 void admin_route(admin_t *a, const admin_route_t *r)
 {
     CHECK(a->n < ADMIN_ROUTES_MAX);
-    a->routes[a->n++] = *r;
+    a->entries[a->n++] = (admin_entry_t){*r, ROUTED};
+}
+
+void admin_mount(admin_t *a, const char *prefix, bool exact, handler_fn *handler, void *ctx)
+{
+    CHECK(a->n < ADMIN_ROUTES_MAX);
+    a->entries[a->n++] = (admin_entry_t){.route = {METHOD_OTHER, prefix, ADMIN_SELF, handler, ctx},
+                                         .how = exact ? MOUNTED_EXACTLY : MOUNTED};
+}
+
+static bool admin_at(const admin_entry_t *e, span_t path)
+{
+    span_t pattern = span_str(e->route.path);
+    if (e->how == ROUTED)
+        return admin_match(pattern, path);
+    return e->how == MOUNTED ? span_starts(path, pattern) : span_eq(path, pattern);
 }
 
 static const char *admin_method_name(method_t m)
@@ -93,9 +115,9 @@ static void admin_none(const admin_t *a, const handler_request_t *req, handler_r
     size_t n = 0;
     unsigned named = 0;
     for (size_t i = 0; i < a->n; i++) {
-        const admin_route_t *r = &a->routes[i];
+        const admin_route_t *r = &a->entries[i].route;
         const char *name = admin_method_name(r->method);
-        if (name == NULL || (named >> r->method & 1) != 0 || !admin_match(span_str(r->path), req->path))
+        if (name == NULL || (named >> r->method & 1) != 0 || !admin_at(&a->entries[i], req->path))
             continue;
         named |= 1u << r->method;
         n += (size_t)snprintf(allow + n, sizeof allow - n, "%s%s", n > 0 ? ", " : "", name);
@@ -155,8 +177,8 @@ void admin_handle(void *ctx, const handler_request_t *req, handler_reply_t *repl
     handler_response_t resp = {.status = 0};
     method_t method = req->method == METHOD_HEAD ? METHOD_GET : req->method;
     for (size_t i = 0; i < a->n; i++) {
-        const admin_route_t *r = &a->routes[i];
-        if (r->method != method || !admin_match(span_str(r->path), req->path))
+        const admin_route_t *r = &a->entries[i].route;
+        if ((a->entries[i].how == ROUTED && r->method != method) || !admin_at(&a->entries[i], req->path))
             continue;
         if (admin_allowed(a, req, r->scope, &resp))
             r->handler(r->ctx, req, &mine->reply);

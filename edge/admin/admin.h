@@ -9,6 +9,8 @@
  *
  *     admin_route(a, &(admin_route_t){METHOD_GET, "/v1/purge/:", ADMIN_PURGE, api_receipt, purge});
  *
+ *     admin_mount(a, "/service/", false, compat_fastly, api);
+ *
  * admin_handle is a handler_fn with the admin_t as its ctx.
  *
  * Every answer is counted by status, and carries Cache-Control: no-store and X-Content-Type-Options: nosniff as far as
@@ -67,6 +69,10 @@ void admin_release(admin_t *a);
 /* Earlier routes win. More than ADMIN_ROUTES_MAX is a broken invariant. */
 void admin_route(admin_t *a, const admin_route_t *r);
 handler_fn admin_handle;
+
+/* Hands every method on that path (exact), or on those that begin so, to a handler that looks at method and token
+ * itself. `prefix` is borrowed. Counts as a route. */
+void admin_mount(admin_t *a, const char *prefix, bool exact, handler_fn *handler, void *ctx);
 
 /* Does a path match a route's pattern? Pure. */
 bool admin_match(span_t pattern, span_t path);

@@ -239,6 +239,21 @@ Test(admin, foreign_handlers)
     admin_release(a);
 }
 
+Test(admin, mounted_handlers_get_every_method)
+{
+    admin_t *a = made(false);
+    admin_mount(a, "/v1/purge", true, foreign, "exact");
+    admin_mount(a, "/service/", false, foreign, "below");
+    loopback = false;
+    expect(a, "POST", "/v1/purge", 202, "exact");
+    expect(a, "BREW", "/v1/purge", 202, "exact");
+    expect(a, "GET", "/service/x/purge/a%2Fb/c", 202, "below");
+    expect(a, "GET", "/service/", 202, "below");
+    expect(a, "GET", "/service", 404, "none of the calls");
+    expect(a, "POST", "/v1/purge/", 404, "none of the calls");
+    admin_release(a);
+}
+
 Test(admin, unknown_paths_and_methods)
 {
     admin_t *a = made(false);
