@@ -140,7 +140,7 @@ static err_t redis_sentinel(arena_t *a, span_t rest, conf_redis_t *out, const ch
 
 err_t address_redis(arena_t *a, span_t text, span_t dir, conf_redis_t *out, const char **why)
 {
-    *out = (conf_redis_t){.url = arena_copy(a, text)};
+    *out = (conf_redis_t){.db = 0};
     if (span_starts(text, SPAN("rediss://")))
         return redis_bad(
             why, "TLS to Redis is not built in: run stunnel beside the node (client = yes, accept = 127.0.0.1:6390, "

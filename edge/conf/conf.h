@@ -131,7 +131,6 @@ typedef struct conf_endpoint {
 
 typedef struct conf_redis {
     conf_redis_kind_t kind;
-    span_t url;                   /* as written, with its password: for whoever connects */
     span_t shown;                 /* the URL without its password: for logs */
     const conf_endpoint_t *hosts; /* TCP: one; SENTINEL: the sentinels */
     size_t hosts_n;

@@ -152,6 +152,10 @@ static void fetch_fsm_on_done(void *arg, upstream_result_t result)
     }
     fetch_route_report(f, result, 0);
     f->result = result;
+    if (result == UPSTREAM_ABANDONED) { /* the node stops */
+        fetch_fsm_fail(f, result);
+        return;
+    }
     route_failed(&f->route, upstream_untouched(result) ? ROUTE_UNSENT : ROUTE_SENT);
     fetch_fsm_send(f); /* the router says when it is enough */
 }

@@ -448,10 +448,10 @@ upstream_t *upstream_curl_new(loop_t *loop)
 void upstream_curl_free(upstream_t *base)
 {
     upstream_curl_t *u = (upstream_curl_t *)base;
-    while (!list_empty(&u->pending))
-        upstream_curl_free_call(LIST_ITEM(u->pending.next, upstream_call_t, link));
-    while (!list_empty(&u->calls))
-        upstream_curl_free_call(LIST_ITEM(u->calls.next, upstream_call_t, link));
+    list_t *running[] = {&u->pending, &u->calls};
+    for (size_t i = 0; i < 2; i++)
+        while (!list_empty(running[i]))
+            upstream_curl_finish(LIST_ITEM(running[i]->next, upstream_call_t, link), UPSTREAM_ABANDONED);
     while (!list_empty(&u->dead))
         upstream_curl_free_call(LIST_ITEM(u->dead.next, upstream_call_t, link));
     while (u->spares > 0)

@@ -1,0 +1,186 @@
+/* brinkd: the command line, and signals.
+ *
+ * All signals are blocked in all threads and taken one by one here, where anything may be called. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "edge/base/clock.h"
+#include "edge/base/log.h"
+#include "edge/fetch/upstream_curl.h"
+#include "edge/node.h"
+#include "edge/upgrade.h"
+
+enum { MAIN_OK = 0, MAIN_FAILED = 1, MAIN_BAD_CONFIGURATION = 2 };
+
+static void main_usage(FILE *to)
+{
+    fprintf(to, "usage: brinkd -c FILE       run the node in the foreground\n"
+                "       brinkd -c FILE -t    check the configuration: 0, or 2 with the place and what would be right\n"
+                "       brinkd --help-config the reference of all settings\n"
+                "       brinkd --version\n"
+                "signals: TERM, INT stop; HUP reload configuration and certificates, reopen the log; USR2 hand over to "
+                "a new binary\n");
+}
+
+static conf_t *main_load(const char *file)
+{
+    conf_t *conf;
+    conf_error_t error;
+    char text[2048];
+    if (conf_load(file, &conf, &error) != ERR_OK) {
+        fprintf(stderr, "%s\n", conf_error_text(&error, text, sizeof text));
+        return NULL;
+    }
+    return conf;
+}
+
+static void main_warnings(const conf_t *conf)
+{
+    for (size_t i = 0; i < conf->warnings_n; i++)
+        fprintf(stderr, "%.*s:%d:%d: warning: %.*s\n", SPAN_ARG(conf->file), conf->warnings[i].line,
+                conf->warnings[i].column, SPAN_ARG(conf->warnings[i].message));
+}
+
+static void main_reload(node_t *node, const char *file)
+{
+    conf_error_t error;
+    char text[2048];
+    conf_t *conf;
+    char err[NODE_ERROR_MAX];
+    bool ok = conf_load(file, &conf, &error) == ERR_OK;
+    if (!ok) {
+        log_error("reload refused, the old configuration goes on: %s", conf_error_text(&error, text, sizeof text));
+    } else {
+        ok = node_reload(node, conf, err) == ERR_OK;
+        if (!ok)
+            log_error("reload refused, the old configuration goes on: %s", err);
+        conf_unref(conf);
+    }
+    node_reloaded(ok);
+    if (ok)
+        log_info("configuration and certificates reloaded from %s", file);
+}
+
+/* Until a signal says to stop. Returns the program's exit code. */
+static int main_run(node_t *node, const char *file, char **argv, const sigset_t *signals)
+{
+    char err[NODE_ERROR_MAX];
+    for (;;) {
+        const struct timespec second = {.tv_sec = 1};
+        switch (sigtimedwait(signals, NULL, &second)) {
+        case SIGTERM:
+        case SIGINT:
+            log_info("stopping: requests in flight are finished, what is fresh is written to disk");
+            node_stop(node, false);
+            return MAIN_OK;
+        case SIGHUP:
+            main_reload(node, file);
+            break;
+        case SIGUSR2:
+            if (upgrade_spawn(node, argv, err) != ERR_OK) {
+                log_error("not handed over: %s", err);
+                break;
+            }
+            log_info("sockets handed over to a new process, draining");
+            node_stop(node, true);
+            return MAIN_OK;
+        default:
+            if (node_tick(node, err)) {
+                log_error("%s", err);
+                node_stop(node, false);
+                return MAIN_FAILED;
+            }
+        }
+    }
+}
+
+static int main_serve(const char *file, char **argv)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    const int taken[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        sigaddset(&signals, taken[i]);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_IGN);
+
+    conf_t *conf = main_load(file);
+    if (conf == NULL)
+        return MAIN_BAD_CONFIGURATION;
+    main_warnings(conf);
+    node_t *node = NULL;
+    node_inherited_t inherited;
+    char err[NODE_ERROR_MAX] = "";
+    upgrade_inherited(&inherited);
+    if (upstream_curl_global_init() != ERR_OK) {
+        log_error("libcurl can't be initialised");
+        return MAIN_FAILED;
+    }
+    err_t e = node_open(conf, &inherited, &node, err);
+    conf_unref(conf);
+    if (e == ERR_OK) {
+        e = node_start(node, err);
+        if (e != ERR_OK)
+            node_stop(node, false);
+    }
+    if (e != ERR_OK) {
+        log_error("not started: %s", err);
+        node_free(node);
+        return MAIN_FAILED;
+    }
+    log_info("brink " BRINK_VERSION " runs with %s", file);
+    int code = main_run(node, file, argv, &signals);
+    node_free(node);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    enum { VERSION = 256, HELP_CONFIG };
+    static const struct option options[] = {{"version", no_argument, NULL, VERSION},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {"help-config", no_argument, NULL, HELP_CONFIG},
+                                            {0}};
+    const char *file = NULL;
+    bool test = false;
+    for (int o; (o = getopt_long(argc, argv, "c:th", options, NULL)) != -1;) {
+        switch (o) {
+        case 'c':
+            file = optarg;
+            break;
+        case 't':
+            test = true;
+            break;
+        case 'h':
+            main_usage(stdout);
+            return MAIN_OK;
+        case VERSION:
+            printf("brinkd " BRINK_VERSION "\n");
+            return MAIN_OK;
+        case HELP_CONFIG:
+            conf_describe(stdout);
+            return MAIN_OK;
+        default:
+            main_usage(stderr);
+            return MAIN_BAD_CONFIGURATION;
+        }
+    }
+    if (file == NULL || optind < argc) {
+        main_usage(stderr);
+        return MAIN_BAD_CONFIGURATION;
+    }
+    if (!test)
+        return main_serve(file, argv);
+    conf_t *conf = main_load(file);
+    if (conf == NULL)
+        return MAIN_BAD_CONFIGURATION;
+    main_warnings(conf);
+    conf_unref(conf);
+    printf("%s: the configuration is right\n", file);
+    return MAIN_OK;
+}

@@ -1,0 +1,373 @@
+/* The composition root. Order matters: the purge ledger first (the disk asks for its epoch, and no response may be
+ * stored without it), then the tiers, then what the outside can reach; torn down in reverse. */
+#include "edge/node.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "edge/base/clock.h"
+#include "edge/base/log.h"
+#include "edge/base/mem.h"
+#include "edge/fetch/upstream_curl.h"
+#include "edge/node_priv.h"
+#include "edge/tbl/metrics.h"
+
+enum {
+    NODE_SWEEP_STEPS = 20000,   /* stored responses looked at in a tick */
+    NODE_DRAIN_POLL = 5 * 1000, /* µs */
+    NODE_SETTLE_ROUNDS = 1000
+};
+
+/* ---- what the tiers say to each other ---- */
+
+static void node_on_evict(object_t *o, store_why_t why, void *arg)
+{
+    node_t *n = arg;
+    static const unsigned reasons[STORE_WHYS] = {LABEL_REASON_SPACE, LABEL_REASON_REPLACED, LABEL_REASON_PURGED,
+                                                 LABEL_REASON_SPACE};
+    metrics_add2(METRIC_EVICTIONS, LABEL_TIER_MEMORY, reasons[why], 1);
+    warm_t *warm = atomic_load(&n->warm);
+    if (warm == NULL)
+        return;
+    if (why == STORE_REMOVED)
+        warm_remove(warm, o->digest, o->variant);
+    else if (why == STORE_EVICTED && atomic_load_explicit(&o->hits, memory_order_relaxed) > 0)
+        warm_put(warm, o); /* asked for again after it was filled; what was seen once isn't worth a write */
+}
+
+static void node_on_worthy(object_t *o, void *arg)
+{
+    warm_t *warm = atomic_load(&((node_t *)arg)->warm);
+    if (warm != NULL)
+        warm_put(warm, o);
+}
+
+static void node_on_gap(void *ctx, purge_on_gap_t what, const char *why)
+{
+    (void)ctx;
+    static const char *const words[] = {"revalidating what is stored", "dropping what is stored",
+                                        "going on regardless"};
+    log_warn("purges may have been lost (%s): %s", why, words[what]);
+}
+
+static void node_on_refused(void *ctx, const char *why)
+{
+    node_t *n = ctx;
+    pthread_mutex_lock(&n->mutex);
+    snprintf(n->refused, sizeof n->refused, "%s", why);
+    pthread_mutex_unlock(&n->mutex);
+}
+
+/* ---- opening ---- */
+
+/* A member of Cache-Status is a token or a string (RFC 9211 2, RFC 9651 3.3). `out`: twice the name's length and 3
+ * bytes. */
+static void node_member(span_t name, char *out)
+{
+    bool token = name.n > 0 && (name.p[0] == '*' || (span_lower(name.p[0]) >= 'a' && span_lower(name.p[0]) <= 'z')) &&
+                 fields_name_valid(name);
+    size_t n = 0;
+    if (!token)
+        out[n++] = '"';
+    for (size_t i = 0; i < name.n; i++) {
+        if (name.p[i] == '"' || name.p[i] == '\\')
+            out[n++] = '\\';
+        out[n++] = name.p[i];
+    }
+    if (!token)
+        out[n++] = '"';
+    out[n] = '\0';
+}
+
+static err_t node_open_purge(node_t *n, arena_t *a, msec_t patience, char *err)
+{
+    const conf_t *c = n->conf;
+    purge_options_t o = {
+        .node = node_cstr(a, c->node),
+        .version = BRINK_VERSION,
+        .state = node_cstr(a, c->state),
+        .stream = node_cstr(a, c->purge.stream),
+        .channel = c->purge.channel.p != NULL ? node_cstr(a, c->purge.channel) : NULL,
+        .keep = c->purge.keep,
+        .on_gap = (purge_on_gap_t)c->purge.on_gap,
+        .wait_timeout = c->purge.wait_timeout,
+        .start_without_redis = c->purge.start_without_redis,
+        .max_disconnected = c->purge.max_disconnected,
+        .normalise = node_normalise,
+        .normalise_ctx = n,
+        .sink = {.ctx = n, .gap = node_on_gap, .refused = node_on_refused},
+    };
+    node_redis(c, &o.redis, a);
+    for (msec_t end = clock_now().boot + patience;;) { /* the process that this one replaces may still hold it */
+        err_t e = purge_open(&o, &n->purge, err, NODE_ERROR_MAX);
+        if (e == ERR_OK || clock_now().boot >= end)
+            return e;
+        usleep(NODE_DRAIN_POLL);
+    }
+}
+
+static err_t node_open_disk(node_t *n, arena_t *a, msec_t patience, char *err)
+{
+    const conf_t *c = n->conf;
+    if (!c->disk.present)
+        return ERR_OK;
+    warm_options_t o = {
+        .path = node_cstr(a, c->disk.path), .size = c->disk.size, .epoch = ledger_epoch(purge_ledger(n->purge))};
+    for (msec_t end = clock_now().boot + patience;;) {
+        warm_t *warm = NULL;
+        err_t e = warm_open(&o, &warm, err);
+        atomic_store(&n->warm, warm);
+        if (e == ERR_OK || clock_now().boot >= end)
+            return e;
+        usleep(NODE_DRAIN_POLL);
+    }
+}
+
+static err_t node_open_log(node_t *n, arena_t *a, char *err)
+{
+    const conf_t *c = n->conf;
+    static const accesslog_to_t to[] = {ACCESSLOG_OFF, ACCESSLOG_STDOUT, ACCESSLOG_SYSLOG, ACCESSLOG_FILE};
+    accesslog_options_t o = {.to = to[c->log.access],
+                             .format = c->log.format == CONF_FORMAT_COMBINED ? ACCESSLOG_COMBINED : ACCESSLOG_JSON,
+                             .path = c->log.path.p != NULL ? node_cstr(a, c->log.path) : NULL,
+                             .workers = n->workers_n};
+    return accesslog_open(&o, &n->log, err, NODE_ERROR_MAX);
+}
+
+err_t node_open(const conf_t *conf, const node_inherited_t *inherited, node_t **out, char *err)
+{
+    node_t *n = mem_zalloc(sizeof *n);
+    *out = n;
+    arena_t a;
+    arena_init(&a, 0);
+    n->conf = conf_ref(conf);
+    n->started = clock_now();
+    n->workers_n = node_workers(conf);
+    pthread_mutex_init(&n->mutex, NULL);
+    msec_t patience = inherited != NULL ? inherited->patience : 0;
+    n->node_member = mem_alloc(2 * conf->node.n + 3);
+    node_member(conf->node, n->node_member);
+    n->health = health_new();
+    n->upstreams = upstreams_new(n->health, conf);
+    n->replay = replay_new(n->started.wall, TIER_WINDOW, REPLAY_DEFAULT_CAPACITY);
+    n->collapse = collapse_new();
+    n->store = store_open(&(store_options_t){
+        .bytes = conf->memory.size, .on_evict = node_on_evict, .on_worthy = node_on_worthy, .arg = n});
+    serve_options_t serve;
+    err_t e = node_open_log(n, &a, err);
+    if (e == ERR_OK)
+        e = node_serve_options(conf, n->workers_n, inherited, &serve, &a);
+    if (e == ERR_OK)
+        e = serve_open(&serve, &n->serve, err, NODE_ERROR_MAX);
+    if (e == ERR_OK)
+        e = node_open_purge(n, &a, patience, err);
+    if (e == ERR_OK)
+        e = node_open_disk(n, &a, patience, err);
+    if (e == ERR_OK)
+        node_admin_open(n);
+    arena_release(&a);
+    if (e != ERR_OK) {
+        node_free(n);
+        *out = NULL;
+    }
+    return e;
+}
+
+err_t node_start(node_t *n, char *err)
+{
+    warm_stats_t disk = {0};
+    warm_t *warm = atomic_load(&n->warm);
+    if (warm != NULL)
+        warm_stats(warm, &disk);
+    node_watch(n);
+    err_t e = purge_start(n->purge, disk.objects > 0);
+    n->purge_started = e == ERR_OK;
+    if (e != ERR_OK)
+        snprintf(err, NODE_ERROR_MAX, "the threads of the purge log can't be started");
+    n->workers = mem_zalloc(n->workers_n * sizeof *n->workers);
+    for (unsigned i = 0; e == ERR_OK && i < n->workers_n; i++) {
+        worker_options_t o = {.index = i,
+                              .serve = n->serve,
+                              .store = n->store,
+                              .warm = warm,
+                              .purge = n->purge,
+                              .collapse = n->collapse,
+                              .replay = n->replay,
+                              .log = n->log,
+                              .node = n->conf->node,
+                              .node_member = span_str(n->node_member),
+                              .started = n->started.wall,
+                              .admin = admin_handle,
+                              .admin_ctx = n->admin,
+                              .purge_method = api_purge_method,
+                              .purge_ctx = &n->api};
+        node_labels(n->conf, &o.conf);
+        o.conf.upstreams = upstreams_ref(n->upstreams);
+        n->workers[i] = worker_new(&o);
+        e = worker_start(n->workers[i]);
+        if (e == ERR_OK)
+            n->workers_started++;
+        else
+            snprintf(err, NODE_ERROR_MAX, "worker %u can't be started: out of memory, threads or descriptors", i);
+    }
+    return e;
+}
+
+/* ---- running ---- */
+
+/* Hard-purged responses and those that can never be used again need not wait for eviction. */
+static bool node_sweep(object_t *o, void *arg)
+{
+    node_t *n = arg;
+    ledger_subject_t s = {.uri = object_uri(o), .uri_digest = o->uri_digest, .tags = o->tags, .tags_n = o->tags_n};
+    if (ledger_stamp_check(purge_ledger(n->purge), &o->stamp, &s) == MARK_HARD)
+        return true;
+    msec_t over = -stored_ttl(&o->meta, clock_now().wall);
+    bool validators = (o->meta.flags & (STORED_HAS_ETAG | STORED_HAS_LAST_MODIFIED)) != 0;
+    return !validators && over > o->meta.stale_while_revalidate && over > o->meta.stale_if_error && over > 0;
+}
+
+bool node_tick(node_t *n, char *err)
+{
+    store_sweep(n->store, &n->sweep, NODE_SWEEP_STEPS, node_sweep, n);
+    pthread_mutex_lock(&n->mutex);
+    bool refused = n->refused[0] != '\0';
+    snprintf(err, NODE_ERROR_MAX, "%s", n->refused);
+    pthread_mutex_unlock(&n->mutex);
+    return refused;
+}
+
+err_t node_reload(node_t *n, const conf_t *conf, char *err)
+{
+    arena_t a;
+    serve_options_t serve;
+    arena_init(&a, 0);
+    err_t e = node_serve_options(conf, n->workers_n, NULL, &serve, &a);
+    if (e == ERR_OK)
+        e = serve_reload_certificates(n->serve, serve.listens, serve.listen_count, err, NODE_ERROR_MAX);
+    arena_release(&a);
+    if (e != ERR_OK)
+        return e;
+    size_t at = 0;
+    for (const char *what; (what = conf_restart_needed(n->conf, conf, &at)) != NULL;)
+        log_warn("the change of \"%s\" takes effect at the next start", what);
+    node_admin_tokens(n, conf);
+    upstreams_t *fresh = upstreams_new(n->health, conf);
+    worker_conf_t c;
+    node_labels(conf, &c);
+    for (unsigned i = 0; i < n->workers_started; i++) {
+        c.upstreams = upstreams_ref(fresh);
+        worker_configure(n->workers[i], &c);
+    }
+    pthread_mutex_lock(&n->mutex);
+    upstreams_t *before = n->upstreams;
+    n->upstreams = fresh;
+    pthread_mutex_unlock(&n->mutex);
+    upstreams_unref(before);
+    node_reopen_log(n);
+    return ERR_OK;
+}
+
+void node_reloaded(bool ok)
+{
+    metrics_add(METRIC_RELOADS, ok ? LABEL_OUTCOME_OK : LABEL_OUTCOME_FAILED, 1);
+}
+
+void node_reopen_log(node_t *n)
+{
+    if (n->log != NULL)
+        accesslog_reopen(n->log);
+}
+
+bool node_socket_at(node_t *n, size_t i, serve_inherited_t *out)
+{
+    return serve_socket_at(n->serve, i, out);
+}
+
+/* ---- stopping ---- */
+
+typedef struct node_saving {
+    node_t *node;
+    warm_t *warm;
+    msec_t deadline;
+} node_saving_t;
+
+/* SIGTERM keeps what is fresh, whether it was hit twice or not. Never takes anything out. */
+static bool node_save(object_t *o, void *arg)
+{
+    node_saving_t *s = arg;
+    if ((o->meta.flags & STORED_HIT_FOR_MISS) == 0 && stored_ttl(&o->meta, clock_now().wall) > 0 &&
+        clock_now().boot < s->deadline)
+        warm_put_wait(s->warm, o, s->deadline);
+    return false;
+}
+
+static void node_close_disk(node_t *n, msec_t deadline)
+{
+    warm_t *warm = atomic_exchange(&n->warm, NULL);
+    if (warm == NULL)
+        return;
+    node_saving_t s = {.node = n, .warm = warm, .deadline = deadline};
+    uint64_t cursor = 0;
+    do
+        store_sweep(n->store, &cursor, NODE_SWEEP_STEPS, node_save, &s);
+    while (cursor != 0 && clock_now().boot < deadline);
+    if (warm_flush(warm, deadline) != ERR_OK)
+        log_warn("not everything that was fresh could be written to disk within the drain time");
+    warm_close(warm);
+}
+
+void node_stop(node_t *n, bool handing_over)
+{
+    msec_t deadline = clock_now().boot + n->conf->drain;
+    atomic_store(&n->draining, true);
+    if (handing_over)
+        serve_keep_sockets(n->serve);
+    for (unsigned i = 0; i < n->workers_started; i++)
+        worker_drain(n->workers[i]);
+    for (unsigned i = 0; i < n->workers_started; i++)
+        while (!worker_idle(n->workers[i]) && clock_now().boot < deadline)
+            usleep(NODE_DRAIN_POLL);
+    node_unwatch(n);
+    for (unsigned i = 0; i < n->workers_started; i++)
+        worker_stop(n->workers[i]);
+    /* saving has a share of its own when requests used the time up */
+    node_close_disk(n, deadline > clock_now().boot + 1000 ? deadline : clock_now().boot + 1000);
+    if (n->purge_started)
+        purge_stop(n->purge);
+    size_t ran = 1;
+    for (unsigned round = 0; ran > 0 && round < NODE_SETTLE_ROUNDS; round++) {
+        ran = 0;
+        for (unsigned i = 0; i < n->workers_started; i++)
+            ran += worker_settle(n->workers[i]);
+    }
+}
+
+void node_free(node_t *n)
+{
+    if (n == NULL)
+        return;
+    for (unsigned i = 0; i < n->workers_n && n->workers != NULL; i++)
+        worker_free(n->workers[i]);
+    free(n->workers);
+    if (n->admin != NULL)
+        admin_release(n->admin);
+    auth_free(n->auth);
+    warm_close(atomic_load(&n->warm));
+    if (n->purge != NULL)
+        purge_free(n->purge);
+    if (n->serve != NULL)
+        serve_close(n->serve);
+    if (n->log != NULL)
+        accesslog_close(n->log);
+    store_close(n->store);
+    collapse_free(n->collapse);
+    replay_free(n->replay);
+    upstreams_unref(n->upstreams);
+    health_free(n->health);
+    free(n->node_member);
+    conf_unref(n->conf);
+    pthread_mutex_destroy(&n->mutex);
+    free(n);
+}

@@ -1,0 +1,115 @@
+/* From the configuration's structures to those of each part, so that no part needs to know what a configuration is. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "edge/base/log.h"
+#include "edge/base/mem.h"
+#include "edge/node_priv.h"
+#include "edge/tbl/metrics.h"
+
+char *node_cstr(arena_t *a, span_t s)
+{
+    return (char *)arena_copy(a, s).p;
+}
+
+unsigned node_workers(const conf_t *conf)
+{
+    if (conf->workers > 0)
+        return conf->workers;
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > CONF_MAX_WORKERS ? CONF_MAX_WORKERS : (unsigned)n;
+}
+
+err_t node_serve_options(const conf_t *conf, unsigned workers, const node_inherited_t *inherited, serve_options_t *out,
+                         arena_t *a)
+{
+    size_t n = conf->listeners_n + (conf->admin.present ? 1 : 0);
+    serve_listen_t *listens = arena_zalloc(a, (n + 1) * sizeof *listens);
+    *out = (serve_options_t){.listens = listens, .listen_count = n, .workers = workers};
+    for (size_t i = 0; i < conf->listeners_n; i++) {
+        const conf_listener_t *l = &conf->listeners[i];
+        serve_certificate_t *certs = arena_zalloc(a, (l->certificates_n + 1) * sizeof *certs);
+        for (size_t c = 0; c < l->certificates_n; c++)
+            certs[c] = (serve_certificate_t){.certificate = node_cstr(a, l->certificates[c].certificate),
+                                             .key = node_cstr(a, l->certificates[c].key)};
+        listens[i] = (serve_listen_t){.address = node_cstr(a, l->address.text),
+                                      .id = WORKER_LISTEN_TRAFFIC,
+                                      .proxy_protocol = l->proxy_protocol,
+                                      .certificates = certs,
+                                      .certificate_count = l->certificates_n};
+    }
+    if (conf->admin.present)
+        listens[n - 1] = (serve_listen_t){.address = node_cstr(a, conf->admin.address.text), .id = WORKER_LISTEN_ADMIN};
+    serve_limits_default(&out->limits);
+    for (size_t i = 0; i < conf->sites_n; i++)
+        if (conf->sites[i].max_body > out->limits.max_body)
+            out->limits.max_body = conf->sites[i].max_body;
+    if (inherited != NULL) {
+        out->inherited = inherited->sockets;
+        out->inherited_count = inherited->n;
+    }
+    return ERR_OK;
+}
+
+void node_redis(const conf_t *conf, purge_server_t *out, arena_t *a)
+{
+    const conf_redis_t *r = &conf->purge.redis;
+    static const int kinds[] = {PURGE_SERVER_NONE, PURGE_SERVER_TCP, PURGE_SERVER_UNIX, PURGE_SERVER_SENTINEL};
+    *out = (purge_server_t){.db = r->db};
+    out->kind = kinds[r->kind];
+    if (r->kind == CONF_REDIS_NONE)
+        return;
+    out->shown = node_cstr(a, r->shown);
+    for (size_t i = 0; i < r->hosts_n && i < PURGE_SENTINELS_MAX; i++) {
+        out->hosts[i].host = node_cstr(a, r->hosts[i].host);
+        out->hosts[i].port = r->hosts[i].port;
+        out->hosts_n = i + 1;
+    }
+    out->path = r->unix_path.p != NULL ? node_cstr(a, r->unix_path) : NULL;
+    out->user = r->user.p != NULL ? node_cstr(a, r->user) : NULL;
+    out->password = r->password.p != NULL ? node_cstr(a, r->password) : NULL;
+    out->master = r->master.p != NULL ? node_cstr(a, r->master) : NULL;
+}
+
+/* Labels are registered once a word and live as long as the process, and so do these arrays: a reload adds a few bytes.
+ */
+void node_labels(const conf_t *conf, worker_conf_t *out)
+{
+    unsigned *sites = mem_zalloc((conf->sites_n + 1) * sizeof *sites),
+             *ups = mem_zalloc((conf->upstreams_n + 1) * sizeof *ups);
+    for (size_t i = 0; i < conf->sites_n; i++)
+        sites[i] = metrics_label_register(METRIC_DIM_SITE, conf->sites[i].name);
+    for (size_t i = 0; i < conf->upstreams_n; i++)
+        ups[i] = metrics_label_register(METRIC_DIM_UPSTREAM, conf->upstreams[i]->url);
+    out->site_labels = sites;
+    out->upstream_labels = ups;
+}
+
+upstreams_t *node_upstreams(node_t *n)
+{
+    pthread_mutex_lock(&n->mutex);
+    upstreams_t *u = upstreams_ref(n->upstreams);
+    pthread_mutex_unlock(&n->mutex);
+    return u;
+}
+
+/* A URL selector by the key rules of its site. */
+err_t node_normalise(void *ctx, arena_t *a, span_t url, span_t *uri, digest_t *uri_digest)
+{
+    static const key_rules_t plain = {.query = KEY_QUERY_ALL};
+    node_t *n = ctx;
+    upstreams_t *u = node_upstreams(n);
+    span_t host = url;
+    size_t at = 0;
+    while (at + 2 < url.n && memcmp(url.p + at, "://", 3) != 0)
+        at++;
+    if (at + 3 < url.n)
+        host = span_from(url, at + 3);
+    size_t end = 0;
+    while (end < host.n && host.p[end] != '/' && host.p[end] != '?' && host.p[end] != '#')
+        end++;
+    const conf_site_t *site = conf_site_for(upstreams_conf(u), span_upto(host, end));
+    err_t err = key_from_url(a, url, site != NULL ? &site->key : &plain, uri, uri_digest);
+    upstreams_unref(u);
+    return err;
+}

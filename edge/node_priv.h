@@ -1,0 +1,59 @@
+/* What the files of the composition root share. */
+#ifndef BRINK_EDGE_NODE_PRIV_H
+#define BRINK_EDGE_NODE_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "edge/admin/admin.h"
+#include "edge/node.h"
+#include "edge/worker.h"
+#include "purge/api.h"
+
+struct node {
+    conf_t *conf; /* the first: what needs a restart to change is read from it */
+    now_t started;
+    char *node_member; /* of Cache-Status */
+    purge_t *purge;
+    auth_t *auth;
+    api_t api;
+    health_t *health;
+    replay_t *replay;
+    store_t *store;
+    warm_t *_Atomic warm; /* NULL: none, or handed over */
+    collapse_t *collapse;
+    accesslog_t *log;
+    admin_t *admin;
+    serve_shared_t *serve;
+    worker_t **workers;
+    unsigned workers_n, workers_started;
+    bool purge_started;
+    atomic_bool draining;
+    uint64_t sweep; /* store_sweep's cursor */
+
+    pthread_mutex_t mutex;  /* guards upstreams, refused */
+    upstreams_t *upstreams; /* of the configuration in force */
+    char refused[256];      /* why the node must stop; "" = it needn't */
+};
+
+/* node_conf.c: what a configuration means to the other parts. */
+err_t node_serve_options(const conf_t *conf, unsigned workers, const node_inherited_t *inherited, serve_options_t *out,
+                         arena_t *a);
+void node_redis(const conf_t *conf, purge_server_t *out, arena_t *a);
+void node_labels(const conf_t *conf, worker_conf_t *out);
+upstreams_t *node_upstreams(node_t *n); /* a reference to those in force */
+err_t node_normalise(void *ctx, arena_t *a, span_t url, span_t *uri, digest_t *uri_digest);
+unsigned node_workers(const conf_t *conf);
+char *node_cstr(arena_t *a, span_t s);
+
+/* node_admin.c: the routes of the admin listener, and who may use them. */
+void node_admin_open(node_t *n);
+void node_admin_tokens(node_t *n, const conf_t *conf); /* at a reload */
+
+/* node_watch.c: status and metrics. */
+void node_watch(node_t *n);
+void node_unwatch(node_t *n);
+void node_status(void *ctx, status_t *out, arena_t *a);
+bool node_ready(void *ctx);
+
+#endif
