@@ -9,6 +9,7 @@
  * variant counts, whatever older segments say. */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "edge/base/check.h"
@@ -16,8 +17,6 @@
 #include "edge/base/mem.h"
 #include "edge/policy/reuse.h"
 #include "edge/warm/warm_priv.h"
-
-enum { WARM_VARIANTS_LOOKED = 256 /* entries of one digest that one lookup reads */ };
 
 warm_counts_t *warm_lmdb_counts(warm_lmdb_t *l)
 {
@@ -85,7 +84,7 @@ void warm_lmdb_measure(warm_lmdb_t *l, warm_stats_t *out)
     pthread_rwlock_unlock(&l->lock);
 }
 
-static bool warm_lmdb_segment_maybe(const segment_t *s, digest_t digest)
+bool warm_lmdb_segment_maybe(const segment_t *s, digest_t digest)
 {
     if (!s->filtered)
         return true;
@@ -117,177 +116,6 @@ bool warm_lmdb_touch(warm_lmdb_t *l, uint64_t id)
     }
     pthread_rwlock_unlock(&l->lock);
     return there;
-}
-
-/* ---- reading ---- */
-
-typedef struct warm_pin {
-    segment_t *s;
-    MDB_txn *txn;
-} warm_pin_t;
-
-static size_t warm_lmdb_pin(warm_lmdb_t *l, digest_t digest, warm_pin_t *pins)
-{
-    size_t n = 0;
-    pthread_rwlock_rdlock(&l->lock);
-    for (size_t i = 0; i < l->n; i++)
-        if (warm_lmdb_segment_maybe(l->segment[i], digest))
-            pins[n++] = (warm_pin_t){.s = segment_ref(l->segment[i])};
-    pthread_rwlock_unlock(&l->lock);
-    return n;
-}
-
-static void warm_lmdb_unpin(warm_pin_t *pins, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (pins[i].txn != NULL)
-            mdb_txn_abort(pins[i].txn);
-        segment_unref(pins[i].s);
-    }
-}
-
-/* A damaged tree: the segment is not asked again, and the writer drops it. */
-static void warm_lmdb_condemn(segment_t *s)
-{
-    atomic_store_explicit(&s->bad, true, memory_order_relaxed);
-}
-
-static err_t warm_lmdb_head(segment_t *s, MDB_txn *txn, const segment_entry_t *e, digest_t digest, record_t *r,
-                            span_t *first)
-{
-    uint64_t sum;
-    err_t err = segment_chunk(s, txn, e->id, 0, first, &sum);
-    if (err == ERR_OK)
-        err = record_parse(*first, r);
-    if (err == ERR_OK &&
-        (!hash_eq(r->digest, digest) || r->variant != e->variant || r->head_size + r->body_size != e->stream))
-        err = ERR_CORRUPT;
-    return err;
-}
-
-/* The body, copied and then checked as it was copied: nobody can change it between. */
-static body_t *warm_lmdb_body(segment_t *s, MDB_txn *txn, const segment_entry_t *e, const record_t *r)
-{
-    body_t *body = body_new((int64_t)r->body_size);
-    body_cursor_t cursor = {0};
-    uint64_t left = e->stream, chunks = record_chunks(e->stream);
-    for (uint32_t k = 0; k < chunks; k++) {
-        span_t payload;
-        uint64_t sum;
-        if (segment_chunk(s, txn, e->id, k, &payload, &sum) != ERR_OK ||
-            payload.n != (left < RECORD_PAYLOAD ? left : RECORD_PAYLOAD))
-            goto bad;
-        left -= payload.n;
-        char *copy = NULL;
-        span_t part = payload;
-        if (k == 0) {
-            /* the head was checked by itself, but its copy is what the sum covers */
-            part = span_from(payload, r->head_size);
-            copy = mem_alloc(payload.n);
-            memcpy(copy, payload.p, payload.n);
-            bool right = record_sum(span_of(copy, payload.n), e->id, k) == sum &&
-                         body_append(body, span_of(copy + r->head_size, part.n), NULL) == ERR_OK;
-            free(copy);
-            if (!right)
-                goto bad;
-            body_seek(body, &cursor, part.n);
-            continue;
-        }
-        struct iovec v;
-        if (body_append(body, part, NULL) != ERR_OK || body_read(body, &cursor, UINT64_MAX, &v, 1, SIZE_MAX) != 1 ||
-            v.iov_len != part.n || record_sum(span_of(v.iov_base, v.iov_len), e->id, k) != sum)
-            goto bad;
-    }
-    body_end(body, BODY_COMPLETE);
-    return body;
-bad:
-    body_unref(body);
-    return NULL;
-}
-
-/* What of `r` points into the file is copied, so that it is checked and used as the same bytes. */
-static object_t *warm_lmdb_object(segment_t *s, MDB_txn *txn, const segment_entry_t *e, const record_t *mapped,
-                                  span_t first)
-{
-    object_t *o = NULL;
-    char *head = mem_alloc(mapped->head_size);
-    memcpy(head, first.p, mapped->head_size);
-    record_t r;
-    if (record_parse(span_of(head, mapped->head_size), &r) == ERR_OK && r.body_size == mapped->body_size) {
-        body_t *body = warm_lmdb_body(s, txn, e, &r);
-        if (body != NULL)
-            o = record_object(&r, body);
-    }
-    free(head);
-    if (o != NULL) {
-        atomic_store_explicit(&o->disk_id, e->id, memory_order_relaxed);
-        atomic_store_explicit(&o->flags, OBJECT_ON_DISK | OBJECT_FROM_DISK, memory_order_relaxed);
-    }
-    return o;
-}
-
-static bool warm_lmdb_newer(const stored_t *a, const stored_t *b)
-{
-    return a->date != b->date ? a->date > b->date : a->response_time > b->response_time;
-}
-
-object_t *warm_lmdb_lookup(warm_lmdb_t *l, warm_get_t *g)
-{
-    warm_pin_t pins[WARM_MAX_SEGMENTS];
-    uint64_t seen[WARM_VARIANTS_LOOKED];
-    size_t seen_n = 0, n = warm_lmdb_pin(l, g->digest, pins);
-    const warm_pin_t *from = NULL;
-    segment_entry_t entry, best_entry = {0};
-    record_t r, best = {0};
-    span_t first, best_first = SPAN_NONE;
-    for (size_t i = 0; i < n; i++) {
-        segment_t *s = pins[i].s;
-        if (atomic_load_explicit(&s->bad, memory_order_relaxed))
-            continue;
-        err_t e = segment_read(s, &pins[i].txn);
-        if (e != ERR_OK) {
-            pins[i].txn = NULL;
-            continue;
-        }
-        MDB_cursor *cursor = NULL;
-        while (seen_n < WARM_VARIANTS_LOOKED &&
-               (e = segment_variants(s, pins[i].txn, g->digest, &cursor, &entry)) == ERR_OK) {
-            size_t k = 0;
-            while (k < seen_n && seen[k] != entry.variant)
-                k++;
-            if (k < seen_n)
-                continue; /* a newer segment has it, whatever it says */
-            seen[seen_n++] = entry.variant;
-            if (warm_lmdb_head(s, pins[i].txn, &entry, g->digest, &r, &first) != ERR_OK) {
-                warm_count(&l->counts.corrupt);
-                continue;
-            }
-            if (r.mark == MARK_HARD || (from != NULL && !warm_lmdb_newer(&r.meta, &best.meta)) ||
-                !g->match(g, r.key, r.selecting, &r.meta))
-                continue;
-            from = &pins[i];
-            best = r;
-            best_first = first;
-            best_entry = entry;
-        }
-        segment_variants_end(&cursor);
-        if (e == ERR_CORRUPT)
-            warm_lmdb_condemn(s);
-    }
-    object_t *o = NULL;
-    if (from != NULL) {
-        uint64_t bytes = sizeof(object_t) + sizeof(body_t) + best_entry.stream + 256;
-        bool room = g->admit == NULL || g->admit(g, bytes);
-        if (room && g->admit != NULL)
-            g->granted = bytes;
-        if (room && (o = warm_lmdb_object(from->s, from->txn, &best_entry, &best, best_first)) == NULL)
-            warm_count(&l->counts.corrupt);
-    }
-    warm_lmdb_unpin(pins, n);
-    if (o != NULL)
-        warm_lmdb_touch(l, best_entry.id);
-    warm_count(o != NULL ? &l->counts.hits : &l->counts.misses);
-    return o;
 }
 
 /* ---- writing ---- */
@@ -456,6 +284,36 @@ static void warm_lmdb_drop_condemned(warm_lmdb_t *l)
         }
 }
 
+/* Under the newest number of the open segment. */
+static err_t warm_lmdb_write_stream(warm_lmdb_t *l, object_t *o, uint32_t mark, size_t head, uint64_t stream)
+{
+    body_cursor_t cursor = {0};
+    uint64_t left = stream, id = l->open->next_id - 1;
+    err_t e;
+    for (uint32_t k = 0; left > 0; k++) {
+        size_t n = left < RECORD_PAYLOAD ? (size_t)left : RECORD_PAYLOAD, at = 8;
+        char *chunk;
+        if (l->open->txn_bytes >= WARM_COMMIT_BYTES &&
+            ((e = segment_commit(l->open)) != ERR_OK || (e = segment_begin(l->open)) != ERR_OK))
+            return e;
+        if ((e = segment_write_chunk(l->open, id, k, n, &chunk)) != ERR_OK)
+            return e;
+        if (k == 0) {
+            record_pack(o, mark, chunk + at, head);
+            at += head;
+        }
+        struct iovec v;
+        for (; at < n + 8; at += v.iov_len) {
+            CHECK(body_read(o->body, &cursor, UINT64_MAX, &v, 1, n + 8 - at) == 1);
+            memcpy(chunk + at, v.iov_base, v.iov_len);
+        }
+        segment_chunk_done(chunk, id, k, n);
+        left -= n;
+    }
+    warm_lmdb_learn(l, l->open, o->digest);
+    return segment_write_index(l->open, o->digest, o->variant, id, stream);
+}
+
 err_t warm_lmdb_write(warm_lmdb_t *l, object_t *o, uint32_t mark, uint64_t *id)
 {
     size_t head;
@@ -479,71 +337,82 @@ err_t warm_lmdb_write(warm_lmdb_t *l, object_t *o, uint32_t mark, uint64_t *id)
     err_t e = ERR_OK;
     if (l->open->txn == NULL && (e = segment_begin(l->open)) != ERR_OK)
         return e;
-    body_cursor_t cursor = {0};
-    uint64_t left = stream;
     *id = l->next_id++;
     l->open->next_id = l->next_id;
-    for (uint32_t k = 0; left > 0; k++) {
-        size_t n = left < RECORD_PAYLOAD ? (size_t)left : RECORD_PAYLOAD, at = 8;
-        char *chunk;
-        if (l->open->txn_bytes >= WARM_COMMIT_BYTES &&
-            ((e = segment_commit(l->open)) != ERR_OK || (e = segment_begin(l->open)) != ERR_OK))
-            return e;
-        if ((e = segment_write_chunk(l->open, *id, k, n, &chunk)) != ERR_OK)
-            return e;
-        if (k == 0) {
-            record_pack(o, mark, chunk + at, head);
-            at += head;
-        }
-        struct iovec v;
-        for (; at < n + 8; at += v.iov_len) {
-            CHECK(body_read(o->body, &cursor, UINT64_MAX, &v, 1, n + 8 - at) == 1);
-            memcpy(chunk + at, v.iov_base, v.iov_len);
-        }
-        segment_chunk_done(chunk, *id, k, n);
-        left -= n;
+    e = warm_lmdb_write_stream(l, o, mark, head, stream);
+    if (e != ERR_OK) {
+        /* all of the transaction is lost with it: the next commit says so */
+        if (l->open->txn != NULL)
+            segment_abort(l->open);
+        l->failed = e;
     }
-    warm_lmdb_learn(l, l->open, o->digest);
-    return segment_write_index(l->open, o->digest, o->variant, *id, stream);
+    return e;
 }
 
+/* In the open segment at once; in sealed ones at the commit, one after the other, so that no two write transactions are
+ * open at a time. What the running transaction puts is newer than any of those. */
 err_t warm_lmdb_remove(warm_lmdb_t *l, digest_t digest, uint64_t variant)
 {
-    bool found = false;
-    for (size_t i = 0; i < l->n; i++) {
-        segment_t *s = l->segment[i];
-        err_t e = ERR_OK;
-        if (!warm_lmdb_segment_maybe(s, digest))
-            continue;
-        if (s->txn == NULL)
-            e = segment_begin(s);
-        if (e == ERR_OK && (e = segment_erase(s, digest, variant)) == ERR_OK)
-            found = true;
-        if (e != ERR_OK && e != ERR_NOT_FOUND)
+    segment_t *s = l->open;
+    if (s != NULL && warm_lmdb_segment_maybe(s, digest)) {
+        err_t e = s->txn == NULL ? segment_begin(s) : ERR_OK;
+        if (e == ERR_OK)
+            e = segment_erase(s, digest, variant);
+        if (e == ERR_OK)
+            warm_count(&l->counts.removed);
+        else if (e != ERR_NOT_FOUND)
             warm_lmdb_condemn(s); /* what can't be erased must not be found */
     }
-    if (found)
-        warm_count(&l->counts.removed);
-    return found ? ERR_OK : ERR_NOT_FOUND;
+    if (l->erase_n == l->erase_cap) {
+        l->erase_cap = l->erase_cap == 0 ? 64 : l->erase_cap * 2;
+        l->erase = mem_realloc(l->erase, l->erase_cap * sizeof *l->erase);
+    }
+    l->erase[l->erase_n++] = (warm_erase_t){digest, variant};
+    return ERR_OK;
+}
+
+static void warm_lmdb_erase(warm_lmdb_t *l, segment_t *s)
+{
+    err_t e = ERR_OK;
+    for (size_t i = 0; i < l->erase_n && (e == ERR_OK || e == ERR_NOT_FOUND); i++) {
+        if (!warm_lmdb_segment_maybe(s, l->erase[i].digest))
+            continue;
+        e = s->txn == NULL ? segment_begin(s) : ERR_OK;
+        if (e == ERR_OK && (e = segment_erase(s, l->erase[i].digest, l->erase[i].variant)) == ERR_OK)
+            warm_count(&l->counts.removed);
+    }
+    if (s->txn != NULL) {
+        err_t committed = segment_commit(s);
+        e = committed != ERR_OK ? committed : e;
+    }
+    if (e != ERR_OK && e != ERR_NOT_FOUND)
+        warm_lmdb_condemn(s);
+}
+
+/* LMDB calls a write that was cut short by a full file system an I/O error. */
+static bool warm_lmdb_no_space(const warm_lmdb_t *l)
+{
+    struct statvfs fs;
+    return statvfs(l->directory, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < 2 * WARM_COMMIT_BYTES;
 }
 
 err_t warm_lmdb_commit(warm_lmdb_t *l)
 {
-    err_t e = ERR_OK;
-    for (size_t i = 0; i < l->n; i++) {
-        segment_t *s = l->segment[i];
-        if (s->txn == NULL)
-            continue;
-        err_t one = segment_commit(s);
-        if (one == ERR_OK)
-            continue;
-        e = one;
-        log_warn("warm tier: %s can't be written: %s", s->path, one == ERR_IO ? strerror(errno) : err_text(one));
-        if (s->sealed || one == ERR_CORRUPT)
-            warm_lmdb_condemn(s);
+    err_t e = l->failed;
+    l->failed = ERR_OK;
+    if (e == ERR_OK && l->open != NULL && l->open->txn != NULL)
+        e = segment_commit(l->open);
+    if (e != ERR_OK && l->open != NULL) {
+        log_warn("warm tier: %s can't be written: %s", l->open->path, e == ERR_IO ? strerror(errno) : err_text(e));
+        if (e != ERR_IO || (errno != ENOSPC && !warm_lmdb_no_space(l)))
+            warm_lmdb_condemn(l->open); /* a new file may do better */
+        else if (l->n > 1)
+            warm_lmdb_drop(l, l->segment[l->n - 1], &l->counts.dropped_full);
     }
-    if (e == ERR_IO && errno == ENOSPC && l->n > 1)
-        warm_lmdb_drop(l, l->segment[l->n - 1], &l->counts.dropped_full);
+    for (size_t i = 0; i < l->n && l->erase_n > 0; i++)
+        if (l->segment[i] != l->open)
+            warm_lmdb_erase(l, l->segment[i]);
+    l->erase_n = 0;
     warm_lmdb_drop_condemned(l);
     return e;
 }
@@ -585,5 +454,6 @@ void warm_lmdb_close(warm_lmdb_t *l)
     close(l->lock_fd);
     pthread_rwlock_destroy(&l->lock);
     free(l->directory);
+    free(l->erase);
     free(l);
 }

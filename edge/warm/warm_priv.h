@@ -21,6 +21,11 @@ typedef struct warm_counts {
     _Atomic uint64_t dropped_full, dropped_bad, dropped_epoch, dropped_boot;
 } warm_counts_t;
 
+typedef struct warm_erase {
+    digest_t digest;
+    uint64_t variant;
+} warm_erase_t;
+
 struct warm_lmdb {
     char *directory;
     int lock_fd;
@@ -34,6 +39,9 @@ struct warm_lmdb {
     /* ---- the writer's ---- */
     segment_t *open; /* also segment[0]; NULL = none yet */
     uint64_t next_number, next_id;
+    err_t failed;        /* the running transaction was given up */
+    warm_erase_t *erase; /* from sealed segments, at the next commit */
+    size_t erase_n, erase_cap;
 };
 
 static inline void warm_count(_Atomic uint64_t *counter)
@@ -64,8 +72,14 @@ err_t warm_lmdb_remove(warm_lmdb_t *l, digest_t digest, uint64_t variant);
 err_t warm_lmdb_commit(warm_lmdb_t *l);
 err_t warm_lmdb_sync(warm_lmdb_t *l);
 
-/* ---- between warm_lmdb_open.c and warm_lmdb.c ---- */
+/* ---- between the files of warm_lmdb ---- */
 void warm_lmdb_drop(warm_lmdb_t *l, segment_t *s, _Atomic uint64_t *counter);
 uint64_t warm_lmdb_bytes(warm_lmdb_t *l);
+bool warm_lmdb_segment_maybe(const segment_t *s, digest_t digest); /* under the lock, or by the writer */
+/* A damaged tree: the segment is not asked again, and the writer drops it. */
+static inline void warm_lmdb_condemn(segment_t *s)
+{
+    atomic_store_explicit(&s->bad, true, memory_order_relaxed);
+}
 
 #endif

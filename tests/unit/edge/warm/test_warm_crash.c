@@ -1,6 +1,7 @@
 /* kill -9 at any moment, bytes flipped, files cut: what comes back is right or doesn't come back. */
 #include <criterion/criterion.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "tests/unit/edge/warm/disk.h"
 
@@ -260,5 +261,39 @@ Test(warm_crash, after_a_reboot_unsealed_segments_are_not_even_opened)
     cr_assert_null(disk_get(&d, 1000, 0));
     disk_close(&d);
     munmap(p, 4096);
+    disk_remove(&d);
+}
+
+Test(warm_crash, a_disk_that_refuses_writes_costs_only_what_was_written)
+{
+    disk_init(&d, 64 * DISK_MIB);
+    cr_assert_eq(disk_open(&d), ERR_OK, "%s", d.sentence);
+    signal(SIGXFSZ, SIG_IGN);
+    for (uint64_t n = 0; n < 50; n++)
+        disk_put(&d, make_object(n, 50000));
+    cr_assert_eq(disk_flush(&d), ERR_OK);
+    struct rlimit all, few;
+    getrlimit(RLIMIT_FSIZE, &all);
+    few = (struct rlimit){.rlim_cur = 3 * DISK_MIB, .rlim_max = all.rlim_max};
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &few), 0);
+    object_t *o = object_ref(make_object(99, 1000000));
+    for (uint64_t n = 50; n < 60; n++)
+        disk_put(&d, make_object(n, 200000));
+    disk_put(&d, o);
+    for (int i = 0; i < 1000 && disk_stats(&d).write_queue_bytes > 0; i++)
+        usleep(10000);
+    cr_assert_geq(disk_stats(&d).dropped_error, 1);
+    count_right(100);
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &all), 0);
+    for (uint64_t n = 100; n < 130; n++)
+        disk_put(&d, make_object(n, 50000));
+    cr_assert_eq(disk_flush(&d), ERR_OK);
+    for (uint64_t n = 100; n < 130; n++) {
+        object_t *back = disk_get(&d, n, 0);
+        cr_assert(back != NULL && make_verify(back, n));
+        object_unref(back);
+    }
+    object_unref(o);
+    disk_close(&d);
     disk_remove(&d);
 }
