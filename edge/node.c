@@ -185,6 +185,8 @@ err_t node_start(node_t *n, char *err)
     n->purge_started = e == ERR_OK;
     if (e != ERR_OK)
         snprintf(err, NODE_ERROR_MAX, "the threads of the purge log can't be started");
+    worker_conf_t labels;
+    node_labels(n, n->conf, &labels);
     n->workers = mem_zalloc(n->workers_n * sizeof *n->workers);
     for (unsigned i = 0; e == ERR_OK && i < n->workers_n; i++) {
         worker_options_t o = {.index = i,
@@ -202,7 +204,7 @@ err_t node_start(node_t *n, char *err)
                               .admin_ctx = n->admin,
                               .purge_method = api_purge_method,
                               .purge_ctx = &n->api};
-        node_labels(n->conf, &o.conf);
+        o.conf = labels;
         o.conf.upstreams = upstreams_ref(n->upstreams);
         n->workers[i] = worker_new(&o);
         e = worker_start(n->workers[i]);
@@ -255,7 +257,7 @@ err_t node_reload(node_t *n, const conf_t *conf, char *err)
     node_admin_tokens(n, conf);
     upstreams_t *fresh = upstreams_new(n->health, conf);
     worker_conf_t c;
-    node_labels(conf, &c);
+    node_labels(n, conf, &c);
     for (unsigned i = 0; i < n->workers_started; i++) {
         c.upstreams = upstreams_ref(fresh);
         worker_configure(n->workers[i], &c);
@@ -366,6 +368,11 @@ void node_free(node_t *n)
     replay_free(n->replay);
     upstreams_unref(n->upstreams);
     health_free(n->health);
+    while (n->labels != NULL) {
+        node_labels_t *l = n->labels;
+        n->labels = l->next;
+        free(l);
+    }
     free(n->node_member);
     conf_unref(n->conf);
     pthread_mutex_destroy(&n->mutex);

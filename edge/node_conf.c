@@ -71,16 +71,18 @@ void node_redis(const conf_t *conf, purge_server_t *out, arena_t *a)
     out->master = r->master.p != NULL ? node_cstr(a, r->master) : NULL;
 }
 
-/* Labels are registered once a word and live as long as the process, and so do these arrays: a reload adds a few bytes.
- */
-void node_labels(const conf_t *conf, worker_conf_t *out)
+/* Words are registered once and keep their numbers. The arrays live as long as the node, since requests and fetches
+ * that began under an older configuration still count by it: a reload adds a few bytes. */
+void node_labels(node_t *n, const conf_t *conf, worker_conf_t *out)
 {
-    unsigned *sites = mem_zalloc((conf->sites_n + 1) * sizeof *sites),
-             *ups = mem_zalloc((conf->upstreams_n + 1) * sizeof *ups);
+    node_labels_t *l = mem_zalloc(sizeof *l + (conf->sites_n + conf->upstreams_n) * sizeof(unsigned));
+    unsigned *sites = l->numbers, *ups = l->numbers + conf->sites_n;
     for (size_t i = 0; i < conf->sites_n; i++)
         sites[i] = metrics_label_register(METRIC_DIM_SITE, conf->sites[i].name);
     for (size_t i = 0; i < conf->upstreams_n; i++)
         ups[i] = metrics_label_register(METRIC_DIM_UPSTREAM, conf->upstreams[i]->url);
+    l->next = n->labels;
+    n->labels = l;
     out->site_labels = sites;
     out->upstream_labels = ups;
 }

@@ -10,6 +10,12 @@
 #include "edge/worker.h"
 #include "purge/api.h"
 
+/* Metric labels of one configuration. */
+typedef struct node_labels {
+    struct node_labels *next;
+    unsigned numbers[];
+} node_labels_t;
+
 struct node {
     conf_t *conf; /* the first: what needs a restart to change is read from it */
     now_t started;
@@ -27,6 +33,7 @@ struct node {
     serve_shared_t *serve;
     worker_t **workers;
     unsigned workers_n, workers_started;
+    node_labels_t *labels;
     bool purge_started;
     atomic_bool draining;
     uint64_t sweep; /* store_sweep's cursor */
@@ -40,7 +47,7 @@ struct node {
 err_t node_serve_options(const conf_t *conf, unsigned workers, const node_inherited_t *inherited, serve_options_t *out,
                          arena_t *a);
 void node_redis(const conf_t *conf, purge_server_t *out, arena_t *a);
-void node_labels(const conf_t *conf, worker_conf_t *out);
+void node_labels(node_t *n, const conf_t *conf, worker_conf_t *out);
 upstreams_t *node_upstreams(node_t *n); /* a reference to those in force */
 err_t node_normalise(void *ctx, arena_t *a, span_t url, span_t *uri, digest_t *uri_digest);
 unsigned node_workers(const conf_t *conf);

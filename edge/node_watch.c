@@ -149,7 +149,7 @@ static void node_measure_purge(node_t *n)
 {
     purge_status_t p;
     purge_status(n->purge, &p);
-    metrics_gauge_set(METRIC_PURGE_LAG, 0, (int64_t)p.lag_seconds);
+    metrics_gauge_set(METRIC_PURGE_LAG, 0, p.lag_seconds);
     metrics_gauge_set(METRIC_PURGE_GAPS, 0, (int64_t)p.gaps);
     metrics_gauge_set(METRIC_PURGE_POSITION, 0, (int64_t)p.position);
     metrics_gauge_set(METRIC_LEDGER_ENTRIES, 0, (int64_t)p.ledger.values);

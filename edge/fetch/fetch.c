@@ -73,6 +73,7 @@ fetch_t *fetch_new(const fetch_deps_t *deps, const fetch_spec_t *spec)
     arena_init(&f->arena, 0);
     f->started_wall = deps->loop->now.wall;
     f->deps = deps;
+    f->labels = deps->upstream_labels;
     f->spec = *spec;
     upstreams_ref(spec->upstreams);
     fetch_copy_key(f, spec->key);

@@ -12,7 +12,8 @@ struct fetch {
     cache_key_t key;
     fields_t request, forward;
     msec_t started_wall;
-    arena_t arena; /* written before the fetch is published, and by its owner while WAITING */
+    const unsigned *labels; /* of metrics, by the index of its configuration's upstreams */
+    arena_t arena;          /* written before the fetch is published, and by its owner while WAITING */
 
     /* ---- published by phase (release) ---- */
     _Atomic int phase;

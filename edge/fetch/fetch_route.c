@@ -51,7 +51,7 @@ void fetch_route_report(fetch_t *f, upstream_result_t result, int status)
 {
     if (f->hop.health == NULL)
         return;
-    unsigned label = f->deps->upstream_labels[f->hop.server->index];
+    unsigned label = f->labels[f->hop.server->index];
     health_end(f->hop.health,
                result == UPSTREAM_OK          ? HEALTH_OK
                : result == UPSTREAM_ABANDONED ? HEALTH_UNKNOWN

@@ -99,9 +99,7 @@ size_t uri_remove_dot_segments(char *path, size_t n)
             path[to++] = '/'; /* "/a/.." is the folder that holds a */
         i = end;
     }
-    if (to == 0)
-        path[to++] = '/';
-    return to;
+    return to; /* the last segment left something, at least a '/' */
 }
 
 err_t uri_normalise_path(span_t path, char *out, size_t cap, size_t *n)

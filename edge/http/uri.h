@@ -29,7 +29,8 @@ err_t uri_split_target(span_t target, uri_t *out);
  * query off first. ERR_SYNTAX: '%' without two hex digits, control characters, space, '#'. For paths, queries, or parts
  * of them. */
 err_t uri_normalise_percent(span_t s, char *out, size_t cap, size_t *n);
-/* RFC 3986 5.2.4 in place on an absolute path ("/…"); answers the new length, at least 1. Empty segments are kept. */
+/* RFC 3986 5.2.4 in place on an absolute path ("/…", n ≥ 1); answers the new length, at least 1. Empty segments are
+ * kept. */
 size_t uri_remove_dot_segments(char *path, size_t n);
 /* Both in this order, so that "%2e%2e" counts as a dot segment. An empty path becomes "/". ERR_SYNTAX: doesn't begin
  * with '/'. */

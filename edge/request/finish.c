@@ -24,7 +24,7 @@ void finish_request(request_t *rq)
 {
     exchange_t *x = rq->x;
     int64_t nanos = clock_nanos() - x->began_nanos;
-    metrics_add2(METRIC_REQUESTS, rq->site != NULL ? rq->env->site_labels[rq->site->index] : 0, rq->result, 1);
+    metrics_add2(METRIC_REQUESTS, rq->site != NULL ? rq->site_labels[rq->site->index] : 0, rq->result, 1);
     metrics_add(METRIC_STATUSES, metrics_status(rq->sent_status), 1);
     metrics_add(METRIC_BYTES_MOVED, LABEL_DIRECTION_OUT, x->body_sent);
     if (x->has_body)

@@ -53,6 +53,7 @@ typedef struct request {
     exchange_t *x;
     upstreams_t *upstreams; /* keeps the configuration */
     const conf_t *conf;
+    const unsigned *site_labels;
     const conf_site_t *site;
     rules_t rules;
     cache_key_t key;
