@@ -201,17 +201,8 @@ Test(address, host_patterns)
     cr_assert_str_eq(pattern("localhost:8080"), "localhost:8080");
     cr_assert_str_eq(pattern("[::1]"), "[::1]");
     cr_assert_str_eq(pattern("example.com."), "example.com");
-    const char *bad[] = {"",
-                         "a*.com",
-                         "www.*.com",
-                         "http://a",
-                         "a/b",
-                         "b\xc3\xbc"
-                         "cher.de",
-                         "*.",
-                         "*.a:80",
-                         "a..b",
-                         "**"};
+    const char *bad[] = {"",   "a*.com", "www.*.com", "http://a", "a/b", "b\303\274cher.de",
+                         "*.", "*.a:80", "a..b",      "**"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         cr_assert_null(pattern(bad[i]), "%s", bad[i]);
         cr_assert_not_null(why);
