@@ -110,7 +110,7 @@ void serve_close(serve_shared_t *s)
 static const serve_listen_t *serve_listen_of(const serve_listener_t *l, const serve_listen_t *listens, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (strcmp(listens[i].address, l->address) == 0)
+        if (strcmp(listens[i].address, l->address) == 0 && (listens[i].certificate_count > 0) == l->secure)
             return &listens[i];
     return NULL;
 }
