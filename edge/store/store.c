@@ -270,12 +270,6 @@ err_t store_insert(store_t *s, object_t *o, uint64_t reserved)
 
     store_leaving_t leaving = {.n = 0};
     pthread_mutex_lock(&s->mutex);
-    if (o->stored) {
-        pthread_mutex_unlock(&s->mutex);
-        if (need > reserved)
-            store_unreserve(s, need - reserved);
-        return ERR_EXISTS;
-    }
     store_shard_t *h = store_shard(s, o->digest);
     object_t *same = NULL, *oldest = NULL;
     size_t variants = 0;
@@ -286,6 +280,14 @@ err_t store_insert(store_t *s, object_t *o, uint64_t reserved)
             same = k;
         else if (variants++, oldest == NULL || store_older(k, oldest))
             oldest = k;
+    }
+    /* what came from disk while somebody stored the same variant is the older one, whatever its Date says */
+    bool late = same != NULL && (atomic_load_explicit(&o->flags, memory_order_relaxed) & OBJECT_FROM_DISK) != 0;
+    if (o->stored || late) {
+        pthread_mutex_unlock(&s->mutex);
+        if (need > reserved)
+            store_unreserve(s, need - reserved);
+        return ERR_EXISTS;
     }
     if (same != NULL)
         store_unlink(s, same, true, STORE_REPLACED, &leaving);

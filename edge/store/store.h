@@ -66,7 +66,8 @@ void store_each(store_t *s, digest_t digest, void (*visit)(object_t *o, void *ar
 
 /* Takes a reference of its own to a complete object that isn't in a store yet. Replaces the object of the same digest
  * and variant. `reserved`: what store_reserve gave for this body; passes to the object on success and stays the
- * caller's on error. ERR_TOO_BIG: no room for it; ERR_REFUSED: it is OBJECT_DEAD. */
+ * caller's on error. ERR_TOO_BIG: no room for it; ERR_REFUSED: it is OBJECT_DEAD. ERR_EXISTS: it is stored already, or
+ * it came from disk (OBJECT_FROM_DISK) and memory has the variant, which is then at least as new. */
 err_t store_insert(store_t *s, object_t *o, uint64_t reserved);
 /* Takes it out and sets OBJECT_DEAD; false if it wasn't stored (any more). */
 bool store_remove(store_t *s, object_t *o);

@@ -82,6 +82,8 @@ err_t warm_put_wait(warm_t *w, object_t *o, msec_t deadline);
  * WARM_MAX_REMOVES others it is dropped and counted (the purge ledger still holds: this is for what the ledger doesn't
  * know, like marks that were set directly). */
 void warm_remove(warm_t *w, digest_t digest, uint64_t variant);
+/* The same for all variants of a key. */
+void warm_remove_key(warm_t *w, digest_t digest);
 /* Waits until what was queued before the call is committed and synced; ERR_TIMEOUT at the deadline (boot time). Not on
  * a loop. */
 err_t warm_flush(warm_t *w, msec_t deadline);

@@ -30,6 +30,7 @@ typedef struct warm_write {
     object_t *o; /* NULL = remove */
     digest_t digest;
     uint64_t variant, bytes;
+    bool whole_key;
     uint32_t mark;
 } warm_write_t;
 
@@ -224,10 +225,10 @@ err_t warm_put_wait(warm_t *w, object_t *o, msec_t deadline)
     return warm_enqueue(w, o, deadline);
 }
 
-void warm_remove(warm_t *w, digest_t digest, uint64_t variant)
+static void warm_enqueue_remove(warm_t *w, digest_t digest, uint64_t variant, bool whole_key)
 {
     warm_write_t *x = mem_alloc(sizeof *x);
-    *x = (warm_write_t){.digest = digest, .variant = variant};
+    *x = (warm_write_t){.digest = digest, .variant = variant, .whole_key = whole_key};
     pthread_mutex_lock(&w->write_mutex);
     bool taken = w->removes_n < WARM_MAX_REMOVES;
     if (taken) {
@@ -241,6 +242,16 @@ void warm_remove(warm_t *w, digest_t digest, uint64_t variant)
         warm_add(&w->dropped_full, 1);
         free(x);
     }
+}
+
+void warm_remove(warm_t *w, digest_t digest, uint64_t variant)
+{
+    warm_enqueue_remove(w, digest, variant, false);
+}
+
+void warm_remove_key(warm_t *w, digest_t digest)
+{
+    warm_enqueue_remove(w, digest, 0, true);
 }
 
 err_t warm_flush(warm_t *w, msec_t deadline)
@@ -320,7 +331,7 @@ static err_t warm_write_one(warm_t *w, warm_batch_t *b, warm_write_t *x)
     uint64_t id = 0;
     err_t e;
     if (x->o == NULL) {
-        warm_lmdb_remove(w->disk, x->digest, x->variant); /* not there: as well */
+        warm_lmdb_remove(w->disk, (warm_erase_t){x->digest, x->variant, x->whole_key}); /* not there: as well */
     } else {
         if (object_dead(x->o)) {
             warm_forget(x->o);

@@ -349,43 +349,47 @@ err_t warm_lmdb_write(warm_lmdb_t *l, object_t *o, uint32_t mark, uint64_t *id)
     return e;
 }
 
+/* Erases in the segment's running transaction, beginning one if there is something to erase. */
+static err_t warm_lmdb_erase_one(warm_lmdb_t *l, segment_t *s, const warm_erase_t *x)
+{
+    if (!warm_lmdb_segment_maybe(s, x->digest))
+        return ERR_OK;
+    err_t e = s->txn == NULL ? segment_begin(s) : ERR_OK;
+    for (bool more = true; e == ERR_OK && more; more = x->whole_key) {
+        segment_entry_t entry = {.variant = x->variant};
+        if (x->whole_key) {
+            MDB_cursor *cursor = NULL;
+            e = segment_variants(s, s->txn, x->digest, &cursor, &entry);
+            segment_variants_end(&cursor);
+        }
+        if (e == ERR_OK && (e = segment_erase(s, x->digest, entry.variant)) == ERR_OK)
+            warm_count(&l->counts.removed);
+    }
+    if (e == ERR_OK || e == ERR_NOT_FOUND)
+        return ERR_OK;
+    warm_lmdb_condemn(s); /* what can't be erased must not be found */
+    return e;
+}
+
 /* In the open segment at once; in sealed ones at the commit, one after the other, so that no two write transactions are
  * open at a time. What the running transaction puts is newer than any of those. */
-err_t warm_lmdb_remove(warm_lmdb_t *l, digest_t digest, uint64_t variant)
+void warm_lmdb_remove(warm_lmdb_t *l, warm_erase_t which)
 {
-    segment_t *s = l->open;
-    if (s != NULL && warm_lmdb_segment_maybe(s, digest)) {
-        err_t e = s->txn == NULL ? segment_begin(s) : ERR_OK;
-        if (e == ERR_OK)
-            e = segment_erase(s, digest, variant);
-        if (e == ERR_OK)
-            warm_count(&l->counts.removed);
-        else if (e != ERR_NOT_FOUND)
-            warm_lmdb_condemn(s); /* what can't be erased must not be found */
-    }
+    if (l->open != NULL)
+        warm_lmdb_erase_one(l, l->open, &which);
     if (l->erase_n == l->erase_cap) {
         l->erase_cap = l->erase_cap == 0 ? 64 : l->erase_cap * 2;
         l->erase = mem_realloc(l->erase, l->erase_cap * sizeof *l->erase);
     }
-    l->erase[l->erase_n++] = (warm_erase_t){digest, variant};
-    return ERR_OK;
+    l->erase[l->erase_n++] = which;
 }
 
 static void warm_lmdb_erase(warm_lmdb_t *l, segment_t *s)
 {
     err_t e = ERR_OK;
-    for (size_t i = 0; i < l->erase_n && (e == ERR_OK || e == ERR_NOT_FOUND); i++) {
-        if (!warm_lmdb_segment_maybe(s, l->erase[i].digest))
-            continue;
-        e = s->txn == NULL ? segment_begin(s) : ERR_OK;
-        if (e == ERR_OK && (e = segment_erase(s, l->erase[i].digest, l->erase[i].variant)) == ERR_OK)
-            warm_count(&l->counts.removed);
-    }
-    if (s->txn != NULL) {
-        err_t committed = segment_commit(s);
-        e = committed != ERR_OK ? committed : e;
-    }
-    if (e != ERR_OK && e != ERR_NOT_FOUND)
+    for (size_t i = 0; i < l->erase_n && e == ERR_OK; i++)
+        e = warm_lmdb_erase_one(l, s, &l->erase[i]);
+    if (s->txn != NULL && segment_commit(s) != ERR_OK)
         warm_lmdb_condemn(s);
 }
 

@@ -24,6 +24,7 @@ typedef struct warm_counts {
 typedef struct warm_erase {
     digest_t digest;
     uint64_t variant;
+    bool whole_key;
 } warm_erase_t;
 
 struct warm_lmdb {
@@ -68,7 +69,7 @@ object_t *warm_lmdb_lookup(warm_lmdb_t *l, warm_get_t *g);
 void warm_lmdb_prepare(warm_lmdb_t *l);
 /* Adds to the running transaction (beginning one). ERR_AGAIN: commit first, then ask again. */
 err_t warm_lmdb_write(warm_lmdb_t *l, object_t *o, uint32_t mark, uint64_t *id);
-err_t warm_lmdb_remove(warm_lmdb_t *l, digest_t digest, uint64_t variant);
+void warm_lmdb_remove(warm_lmdb_t *l, warm_erase_t which); /* in force with the next commit */
 err_t warm_lmdb_commit(warm_lmdb_t *l);
 err_t warm_lmdb_sync(warm_lmdb_t *l);
 

@@ -321,3 +321,26 @@ Test(store, objects_outlive_the_store)
     cr_assert(make_verify(o, 1));
     object_unref(o);
 }
+
+Test(store, what_comes_late_from_disk_does_not_replace_what_was_fetched)
+{
+    seen_t seen = {0};
+    store_t *s = open_store(1 << 20, &seen);
+    object_t *late = make_object_full(1, 0, 9, 100), *other = make_object_full(1, 4, 1, 100);
+    atomic_fetch_or(&late->flags, OBJECT_FROM_DISK | OBJECT_ON_DISK);
+    atomic_fetch_or(&other->flags, OBJECT_FROM_DISK | OBJECT_ON_DISK);
+    put(s, make_object_full(1, 0, 2, 100));
+    cr_assert(store_reserve(s, 5000));
+    cr_assert_eq(store_insert(s, late, 5000), ERR_EXISTS);
+    cr_assert_eq(store_insert(s, late, 0), ERR_EXISTS);
+    cr_assert_eq(stats(s).reserved, 5000, "stays the caller's");
+    store_unreserve(s, 5000);
+    cr_assert_eq(store_insert(s, other, 0), ERR_OK, "another variant");
+    uint64_t v = 0;
+    object_t *o = store_lookup(s, make_digest(1), is_variant, &v);
+    cr_assert_eq(o->meta.date, 2);
+    object_unref(o);
+    object_unref(late);
+    object_unref(other);
+    store_close(s);
+}
