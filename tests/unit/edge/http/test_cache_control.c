@@ -206,7 +206,8 @@ Test(cache_control, targeted)
         {"max-age=60", "max-age=60"},
         {"max-age=60, no-store", "no-store max-age=60"},
         {"max-age=60;x=1, s-maxage=5;y", "max-age=60 s-maxage=5"}, /* parameters are ignored */
-        {"max-age=1, max-age=60", "max-age=60"},                   /* the last of a key counts */
+        {"max-age=0, s-maxage=0", "max-age=0 s-maxage=0"},
+        {"max-age=1, max-age=60", "max-age=60"}, /* the last of a key counts */
         {"max-age=x, max-age=60", "max-age=60"},
         {"max-age=60|stale-if-error=5", "max-age=60 sie=5"},
         {"private=\"a,b\"", "private:a,b"},

@@ -236,6 +236,19 @@ Test(fieldblock, ceilings)
     cr_assert_eq(fieldblock_pack(&f, &b), ERR_OK);
     cr_expect_eq(fieldblock_validate(b->bytes, b->size, b->count), ERR_OK);
     free(b);
+    /* On disk no more than packing would have made: one entry too many, one byte too many. */
+    static char raw[(FIELDS_MAX_COUNT + 1) * 6];
+    for (size_t i = 0; i <= FIELDS_MAX_COUNT; i++)
+        memcpy(raw + i * 6, (uint16_t[]){1, 1}, 4), memcpy(raw + i * 6 + 4, "ab", 2);
+    cr_expect_eq(fieldblock_validate(raw, FIELDS_MAX_COUNT * 6, FIELDS_MAX_COUNT), ERR_OK);
+    cr_expect_eq(fieldblock_validate(raw, sizeof raw, FIELDS_MAX_COUNT + 1), ERR_CORRUPT);
+    static char two[FIELDS_MAX_BYTES + 9];
+    memset(two, 'v', sizeof two);
+    for (uint16_t extra = 0; extra < 2; extra++) {
+        memcpy(two, (uint16_t[]){1, 2}, 4);
+        memcpy(two + 7, (uint16_t[]){1, (uint16_t)(FIELDS_MAX_BYTES - 4 + extra)}, 4);
+        cr_expect_eq(fieldblock_validate(two, FIELDS_MAX_BYTES + 8u + extra, 2), extra == 0 ? ERR_OK : ERR_CORRUPT);
+    }
 }
 
 Test(fieldblock, packs_only_what_it_would_accept)

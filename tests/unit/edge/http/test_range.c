@@ -148,6 +148,8 @@ Test(range, content_range)
         {"bytes=0-1/5", ERR_SYNTAX, 0, 0, 0},
         {"bytes 0-1/5 ", ERR_SYNTAX, 0, 0, 0},
         {"items 0-1/5", ERR_SYNTAX, 0, 0, 0},
+        {"bytes 0-9223372036854775807/*", ERR_SYNTAX, 0, 0, 0}, /* its length would be no int64_t */
+        {"bytes 0-9223372036854775806/*", ERR_OK, 0, INT64_MAX - 1, -1},
         {"bytes 0-18446744073709551616/*", ERR_SYNTAX, 0, 0, 0},
         {"bytes 0-1/99999999999999999999", ERR_SYNTAX, 0, 0, 0},
         {"", ERR_SYNTAX, 0, 0, 0},

@@ -155,27 +155,14 @@ Test(sf, numbers)
 Test(sf, strings_and_tokens)
 {
     static const row_t rows[] = {
-        {"\"\"", "s<>"},
-        {"\"a b\"", "s<a b>"},
-        {"\"a\\\"b\\\\\"", "s<a\"b\\>"},
-        {"\"a\\b\"", "FAIL"},
-        {"\"a\\", "FAIL"},
-        {"\"a", "FAIL"},
-        {"\"", "FAIL"},
-        {"\"a\tb\"", "FAIL"},
-        {"\"\x7f\"", "FAIL"},
-        {"\"\xc3\xa4\"", "FAIL"},
-        {"'a'", "FAIL"},
-        {"a", "ta"},
-        {"*a", "t*a"},
-        {"*", "t*"},
-        {"A/b:c", "tA/b:c"},
-        {"a!#$%&'*+-.^_`|~9", "ta!#$%&'*+-.^_`|~9"},
-        {"a\"b\"", "FAIL"},
-        {"a,b", "FAIL"},
-        {"/a", "FAIL"},
-        {"_a", "FAIL"},
-        {"a@", "FAIL"},
+        {"\"\"", "s<>"},      {"\"a b\"", "s<a b>"}, {"\"a\\\"b\\\\\"", "s<a\"b\\>"},
+        {"\"a\\b\"", "FAIL"}, {"\"a\\", "FAIL"},     {"\"a", "FAIL"},
+        {"\"", "FAIL"},       {"\" !~\"", "s< !~>"}, {"\"\x1f\"", "FAIL"},
+        {"\"a\tb\"", "FAIL"}, {"\"\x7f\"", "FAIL"},  {"\"\xc3\xa4\"", "FAIL"},
+        {"'a'", "FAIL"},      {"a", "ta"},           {"*a", "t*a"},
+        {"*", "t*"},          {"A/b:c", "tA/b:c"},   {"a!#$%&'*+-.^_`|~9", "ta!#$%&'*+-.^_`|~9"},
+        {"a\"b\"", "FAIL"},   {"a,b", "FAIL"},       {"/a", "FAIL"},
+        {"_a", "FAIL"},       {"a@", "FAIL"},
     };
     EXPECT(ITEM, rows);
 }
@@ -219,6 +206,9 @@ Test(sf, booleans_dates_display_strings)
         {"@x", "FAIL"},
         {"%\"This is %c3%bc.\"", "%<This is \xc3\xbc.>"},
         {"%\"\"", "%<>"},
+        {"%\" ~%00\"", "%< ~>"},
+        {"%\"\x7f\"", "FAIL"},
+        {"%\"\x1f\"", "FAIL"},
         {"%\"a\\b\"", "%<a\\b>"}, /* no backslash escapes here */
         {"%\"%e2%82%ac%f0%9f%98%80\"", "%<\xe2\x82\xac\xf0\x9f\x98\x80>"},
         {"%\"%C3%BC\"", "FAIL"}, /* hex digits are lower case */

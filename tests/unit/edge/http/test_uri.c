@@ -198,9 +198,11 @@ Test(uri, host_lengths)
     cr_expect_str_eq(host_of(text, "http"), "SYNTAX");
     for (size_t i = 50; i < sizeof text; i += 51)
         text[i] = '.';
-    text[64] = 'a';
+    text[64] = text[254] = 'a';
     text[URI_MAX_HOST + 1] = '\0';
     cr_expect_str_eq(host_of(text, "http"), "BIG");
+    text[URI_MAX_HOST] = '\0';
+    cr_expect_str_eq(host_of(text, "http"), text);
     text[URI_MAX_HOST - 1] = '\0';
     cr_expect_str_eq(host_of(text, "http"), text);
     cr_expect_str_eq(host_of("[::1\0:2]", "http"), "SYNTAX");
