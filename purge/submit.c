@@ -114,7 +114,7 @@ static void submit_arrived(loop_message_t *m)
 {
     submission_t *s = CONTAINER_OF(m, submission_t, arrive);
     purge_t *p = s->p;
-    s->unsettled--;
+    s->unsettled--; /* the journal's word is still to come, so s stays */
     list_push_back(&p->submissions, &s->link);
     if (!purge_has_redis(p)) {
         apply_pending_free(s->pending);
@@ -129,9 +129,9 @@ static void submit_arrived(loop_message_t *m)
 static void submit_journaled(loop_message_t *m)
 {
     submission_t *s = CONTAINER_OF(m, submission_t, journaled);
-    s->unsettled--;
     s->journal_known = true;
     submit_evaluate(s->p, s);
+    s->unsettled--; /* only now: the answer may have been its end */
     submit_release(s);
 }
 
