@@ -216,6 +216,7 @@ static void redis_conn_down(redis_conn_t *c)
     c->c = NULL;
     c->state = REDIS_CONN_IDLE;
     redis_conn_drop_pending(c);
+    c->failed = false;
     if (was_up && c->events.down != NULL)
         c->events.down(c->events.ctx, c, c->why);
     if (c->closed)

@@ -1,0 +1,490 @@
+/* Nodes with a real Redis: the stream, the channel, outages, lost data, receipts. Each test has a server of its own. */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "edge/policy/key.h"
+#include "node.h"
+
+static test_redis_t redis;
+static test_node_t a, b;
+
+static void setup(void)
+{
+    test_redis_start(&redis);
+    test_node_init(&a, "edge-1", &redis);
+    test_node_init(&b, "edge-2", &redis);
+}
+static void teardown(void)
+{
+    test_node_drop(&a);
+    test_node_drop(&b);
+    test_redis_drop(&redis);
+}
+TestSuite(redis, .init = setup, .fini = teardown, .timeout = 120);
+
+static bool purged(test_node_t *n, const char *tag, uint64_t began)
+{
+    return test_node_check(n, "h/a", tag, began) == MARK_HARD;
+}
+
+static void ready(test_node_t *n)
+{
+    TEST_WAIT(purge_ready(n->p));
+}
+
+static uint64_t head(test_node_t *n)
+{
+    return ledger_head(purge_ledger(n->p));
+}
+
+static int entries(void)
+{
+    return atoi(test_redis(&redis, "XLEN brink:purge"));
+}
+
+Test(redis, an_entry_by_anyone_is_applied)
+{
+    test_node_start(&a, false);
+    cr_assert(purge_in_doubt(a.p) || purge_ready(a.p));
+    ready(&a);
+    cr_assert_not(purge_in_doubt(a.p));
+    uint64_t began = head(&a);
+    test_redis(&redis,
+               "XADD brink:purge * purge '{\"tags\":[\"product:123\"],\"urls\":[\"https://h/x?y\"]}' note whatever");
+    TEST_WAIT(purged(&a, "product:123", began));
+    cr_assert_eq(test_node_check(&a, "h/x?y", NULL, began), MARK_HARD);
+    cr_assert_eq(test_node_check(&a, "h/x?z", NULL, began), MARK_NONE);
+    began = head(&a);
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"soft\"],\"soft\":true}'");
+    TEST_WAIT(test_node_check(&a, "h/a", "soft", began) == MARK_SOFT);
+    test_redis(&redis, "XADD brink:purge * purge '{\"tag\":[\"x\"]}'");
+    test_redis(&redis, "XADD brink:purge * other field");
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"end\"]}'");
+    TEST_WAIT(purged(&a, "end", began));
+    purge_status_t st = test_node_status(&a);
+    cr_assert_eq(st.malformed, 2);
+    cr_assert_eq(st.gaps, 0);
+    cr_assert_eq(st.redis, PURGE_REDIS_CONNECTED);
+    cr_assert_eq(st.count[MESSAGE_TAG][PURGE_FROM_STREAM], 3);
+    cr_assert(strstr(test_redis(&redis, "XREVRANGE brink:purge + - COUNT 1"), st.cursor) != NULL);
+}
+
+Test(redis, the_first_start_ignores_what_was_before)
+{
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"old\"]}'");
+    test_node_start(&a, false);
+    ready(&a);
+    cr_assert_eq(test_node_status(&a).gaps, 0);
+    /* whatever was fetched before the cursor was known is not trusted */
+    cr_assert_eq(test_node_check(&a, "h/a", NULL, 0), MARK_STRICT);
+    cr_assert_eq(test_node_check(&a, "h/a", "old", head(&a)), MARK_NONE);
+    /* stored objects, but no cursor: a gap */
+    test_node_start(&b, true);
+    ready(&b);
+    cr_assert_eq(test_node_status(&b).gaps, 1);
+}
+
+Test(redis, an_own_purge_is_in_force_then_durable_then_everywhere)
+{
+    test_node_start(&a, false);
+    test_node_start(&b, false);
+    ready(&a);
+    ready(&b);
+    TEST_WAIT(strstr(test_redis(&redis, "EXISTS brink:purge:node:edge-1 brink:purge:node:edge-2"), "2") != NULL);
+    uint64_t began_a = head(&a), began_b = head(&b);
+    test_answer_t *x = test_node_purge(&a, "{\"tags\":[\"t\"],\"wait\":\"fleet\"}");
+    cr_assert_eq(x->o.err, ERR_OK);
+    cr_assert(x->o.in_redis);
+    cr_assert_eq(x->o.nodes_n, 2);
+    cr_assert(purged(&a, "t", began_a) && purged(&b, "t", began_b), "the fleet has it when the answer comes");
+    for (size_t i = 0; i < 2; i++)
+        cr_assert_geq(x->o.nodes[i].applied_ms, 0);
+    cr_assert(strstr(test_redis(&redis, "XRANGE brink:purge - +"), x->o.id) != NULL);
+    cr_assert(strstr(test_redis(&redis, "XRANGE brink:purge - +"), "edge-1/") != NULL);
+    /* it came back through the stream and moved the cursor only */
+    TEST_WAIT(strcmp(test_node_status(&a).cursor, x->o.id) == 0 && test_node_status(&a).undelivered == 0);
+    cr_assert_eq(head(&a), began_a + 1);
+    cr_assert_eq(entries(), 1);
+    test_answer_t *r = test_node_receipt(&a, x->o.id);
+    cr_assert_eq(r->o.err, ERR_OK);
+    cr_assert_eq(r->o.nodes_n, 2);
+    free(r);
+    r = test_node_receipt(&b, x->o.id); /* b applied it, so b knows it */
+    cr_assert_eq(r->o.err, ERR_OK);
+    free(r);
+    r = test_node_receipt(&a, "1-1");
+    cr_assert_eq(r->o.err, ERR_NOT_FOUND);
+    free(r);
+    free(x);
+}
+
+Test(redis, a_silent_node_is_missing_and_a_gone_one_absent)
+{
+    test_node_start(&a, false);
+    ready(&a);
+    test_redis(&redis, "SADD brink:purge:nodes silent gone");
+    test_redis(&redis, "HSET brink:purge:node:silent applied 1-1");
+    test_answer_t *x = test_node_purge(&a, "{\"tags\":[\"t\"],\"wait\":\"fleet\",\"timeout\":\"300ms\"}");
+    cr_assert_eq(x->o.err, ERR_TIMEOUT);
+    int missing = 0, absent = 0;
+    for (size_t i = 0; i < x->o.nodes_n; i++) {
+        missing += x->o.nodes[i].applied_ms < 0 && x->o.nodes[i].live && strcmp(x->o.nodes[i].name, "silent") == 0;
+        absent += x->o.nodes[i].applied_ms < 0 && !x->o.nodes[i].live && strcmp(x->o.nodes[i].name, "gone") == 0;
+    }
+    cr_assert(missing == 1 && absent == 1);
+    free(x);
+    x = test_node_purge(&a, "{\"tags\":[\"t\"],\"wait\":\"local\"}");
+    cr_assert(x->o.err == ERR_OK && x->o.nodes_n == 1);
+    free(x);
+}
+
+Test(redis, a_published_message_purges_everywhere_and_is_recorded_once)
+{
+    a.o.channel = b.o.channel = "cache:invalidate";
+    test_node_start(&a, false);
+    ready(&a);
+    TEST_WAIT(test_node_status(&a).recorder);
+    test_node_start(&b, false);
+    ready(&b);
+    cr_assert_eq(entries(), 1, "the first recorder enters a gap");
+    TEST_WAIT(strstr(test_redis(&redis, "PUBSUB NUMSUB cache:invalidate"), "2") != NULL);
+    TEST_WAIT(test_node_status(&b).undelivered == 0 && test_node_status(&a).undelivered == 0);
+    uint64_t began_a = head(&a), began_b = head(&b);
+    test_redis(&redis, "PUBLISH cache:invalidate product:123");
+    TEST_WAIT(purged(&a, "product:123", began_a) && purged(&b, "product:123", began_b));
+    test_redis(&redis, "PUBLISH cache:invalidate product:123");
+    test_redis(&redis, "PUBLISH cache:invalidate https://h/u");
+    test_redis(&redis, "PUBLISH cache:invalidate '{\"hosts\":[\"g\"],\"soft\":true}'");
+    TEST_WAIT(test_node_check(&b, "g/x", NULL, began_b) == MARK_SOFT);
+    cr_assert_eq(test_node_check(&b, "h/u", NULL, began_b), MARK_HARD);
+    TEST_WAIT(entries() == 5);
+    TEST_WAIT(test_node_status(&b).undelivered == 0 && test_node_status(&a).undelivered == 0);
+    usleep(1500 * 1000); /* nobody enters anything a second time */
+    cr_assert_eq(entries(), 5);
+    cr_assert_eq(head(&b), began_b + 4, "an entry that was heard moves only the cursor");
+    cr_assert_not(test_node_status(&b).recorder);
+    cr_assert_eq(test_node_status(&b).count[MESSAGE_TAG][PURGE_FROM_CHANNEL], 2);
+}
+
+Test(redis, another_listener_takes_over_without_a_gap)
+{
+    a.o.channel = b.o.channel = "cache:invalidate";
+    test_node_start(&a, false);
+    ready(&a);
+    TEST_WAIT(test_node_status(&a).recorder);
+    test_node_start(&b, false);
+    ready(&b);
+    sleep(3); /* b sees a renewal that is younger than its subscription */
+    uint64_t gaps = test_node_status(&b).gaps;
+    uint64_t began = head(&b);
+    /* the recorder is gone without a word: its lease is held by nobody that writes */
+    test_redis(&redis, "SET brink:purge:recorder dead PX 2000");
+    test_node_stop(&a);
+    test_redis(&redis, "PUBLISH cache:invalidate orphan");
+    TEST_WAIT(purged(&b, "orphan", began));
+    int before = entries();
+    TEST_WAIT(entries() > before);
+    cr_assert(strstr(test_redis(&redis, "XREVRANGE brink:purge + - COUNT 1"), "orphan") != NULL);
+    TEST_WAIT(test_node_status(&b).recorder);
+    cr_assert_eq(test_node_status(&b).gaps, gaps);
+    /* the old recorder reads, after its restart, what was said meanwhile */
+    test_node_start(&a, true);
+    ready(&a);
+    cr_assert_eq(test_node_check(&a, "h/a", "orphan", 0), MARK_HARD);
+}
+
+Test(redis, what_was_purged_during_an_outage_of_the_node)
+{
+    test_node_start(&a, false);
+    ready(&a);
+    uint64_t began = head(&a);
+    test_node_stop(&a);
+    for (int i = 0; i < 1000; i++) /* several replies long */
+        test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"t%d\"]}'", i);
+    test_node_start(&a, true);
+    ready(&a);
+    for (int i = 0; i < 1000; i++) {
+        char tag[16];
+        snprintf(tag, sizeof tag, "t%d", i);
+        cr_assert(purged(&a, tag, began), "%s", tag);
+    }
+    cr_assert_eq(test_node_status(&a).gaps, 0);
+    cr_assert_eq(test_node_status(&a).count[MESSAGE_TAG][PURGE_FROM_STREAM], 1000,
+                 "exactly the entries after the cursor");
+    test_node_stop(&a);
+    test_node_start(&a, true);
+    ready(&a);
+    cr_assert_eq(test_node_status(&a).count[MESSAGE_TAG][PURGE_FROM_STREAM], 0, "and none of them twice");
+}
+
+Test(redis, an_outage_of_redis_is_bridged_by_the_journal)
+{
+    test_node_start(&a, false);
+    test_node_start(&b, false);
+    ready(&a);
+    ready(&b);
+    uint64_t began = head(&a), began_b = head(&b);
+    test_redis_kill(&redis, SIGKILL);
+    TEST_WAIT(test_node_status(&a).redis == PURGE_REDIS_DISCONNECTED);
+    test_answer_t *x = test_node_purge(&a, "{\"tags\":[\"away\"]}");
+    cr_assert_eq(x->o.err, ERR_OK);
+    cr_assert_not(x->o.in_redis);
+    cr_assert(strncmp(x->o.id, "journal:edge-1:", 15) == 0);
+    cr_assert(purged(&a, "away", began) && !purged(&b, "away", began_b));
+    cr_assert(purge_ready(a.p) && !purge_in_doubt(a.p));
+    test_answer_t *y = test_node_purge(&a, "{\"tags\":[\"away2\"],\"wait\":\"fleet\"}");
+    cr_assert_eq(y->o.err, ERR_TIMEOUT);
+    free(y);
+    /* outside the stream: a shield's copy from before it may not be used */
+    span_t uri = SPAN("h/a");
+    ledger_subject_t s = {.uri = uri, .uri_digest = key_uri_digest(uri)};
+    ledger_demand_t d;
+    purge_demand(a.p, &s, INT64_MAX / 2, &d);
+    cr_assert_geq(d.newer_than, 0);
+    test_node_stop(&a); /* it survives the node, too */
+    test_node_start(&a, true);
+    cr_assert(purged(&a, "away", began));
+    cr_assert(purge_in_doubt(a.p));
+    purge_demand(a.p, &s, INT64_MAX / 2, &d);
+    cr_assert_geq(d.newer_than, 0);
+    test_redis_start(&redis);
+    ready(&a);
+    TEST_WAIT(purged(&b, "away", began_b) && purged(&b, "away2", began_b));
+    TEST_WAIT(test_node_status(&a).undelivered == 0);
+    cr_assert_eq(entries(), 2);
+    cr_assert_eq(test_node_status(&a).gaps, 0);
+    cr_assert_eq(test_node_status(&b).gaps, 0);
+    purge_demand(a.p, &s, INT64_MAX / 2, &d);
+    cr_assert_eq(d.newer_than, -1);
+    y = test_node_receipt(&a, x->o.id); /* the journal's ID has one of the stream now */
+    cr_assert_eq(y->o.err, ERR_OK);
+    cr_assert(y->o.in_redis && strchr(y->o.id, ':') == NULL);
+    free(x);
+    free(y);
+}
+
+static void expect_gap(test_node_t *n, uint64_t began, uint64_t gaps)
+{
+    TEST_WAIT(test_node_status(n).gaps > gaps);
+    TEST_WAIT(test_node_check(n, "h/a", NULL, began) == MARK_STRICT);
+    cr_assert_eq(test_node_check(n, "h/a", NULL, head(n)), MARK_NONE);
+}
+
+Test(redis, entries_trimmed_unread_are_a_gap)
+{
+    test_node_start(&a, false);
+    ready(&a);
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"first\"]}'");
+    TEST_WAIT(test_node_status(&a).cursor[0] != '0');
+    uint64_t began = head(&a);
+    test_node_stop(&a);
+    for (int i = 0; i < 10; i++)
+        test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"t%d\"]}'", i);
+    test_redis(&redis, "XTRIM brink:purge MAXLEN 3");
+    test_node_start(&a, true);
+    ready(&a);
+    expect_gap(&a, began, 0);
+    cr_assert(purged(&a, "t9", began));
+    /* while connected: added and gone before it can be read */
+    uint64_t gaps = test_node_status(&a).gaps;
+    began = head(&a);
+    test_redis(&redis, "EVAL 'redis.call(\"XADD\",\"brink:purge\",\"*\",\"purge\",\"{}\") return "
+                       "redis.call(\"XTRIM\",\"brink:purge\",\"MAXLEN\",0)' 0");
+    expect_gap(&a, began, gaps);
+    /* all of it trimmed after it was read is none */
+    gaps = test_node_status(&a).gaps;
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"read\"]}'");
+    TEST_WAIT(purged(&a, "read", began));
+    test_redis(&redis, "XTRIM brink:purge MAXLEN 0");
+    sleep(2);
+    test_node_stop(&a);
+    test_node_start(&a, true);
+    ready(&a);
+    cr_assert_eq(test_node_status(&a).gaps, 0);
+}
+
+Test(redis, a_lost_stream_is_a_gap_and_is_entered_again)
+{
+    test_node_start(&a, false);
+    test_node_start(&b, false);
+    ready(&a);
+    ready(&b);
+    uint64_t began = head(&b);
+    test_answer_t *x = test_node_purge(&a, "{\"tags\":[\"mine\"],\"wait\":\"fleet\"}");
+    free(x);
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"theirs\"]}'");
+    TEST_WAIT(purged(&a, "theirs", 0) && purged(&b, "theirs", began));
+    test_node_stop(&b);
+    test_redis(&redis, "DEL brink:purge");
+    expect_gap(&a, began, 0);
+    TEST_WAIT(entries() >= 2);
+    cr_assert(strstr(test_redis(&redis, "XRANGE brink:purge - +"), "mine") != NULL);
+    cr_assert(strstr(test_redis(&redis, "XRANGE brink:purge - +"), "theirs") != NULL);
+    test_node_start(&b, true);
+    ready(&b);
+    cr_assert_geq(test_node_status(&b).gaps, 1);
+}
+
+Test(redis, another_empty_redis_is_a_gap)
+{
+    test_node_start(&a, false);
+    ready(&a);
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"x\"]}'");
+    TEST_WAIT(purged(&a, "x", 0));
+    uint64_t began = head(&a);
+    test_redis_kill(&redis, SIGKILL);
+    char cmd[128];
+    snprintf(cmd, sizeof cmd, "rm -rf %s/appendonlydir", redis.dir);
+    cr_assert_eq(system(cmd), 0);
+    test_redis_start(&redis);
+    expect_gap(&a, began, 0);
+    TEST_WAIT(entries() == 1); /* entered again */
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"y\"]}'");
+    TEST_WAIT(purged(&a, "y", began));
+    cr_assert_eq(test_node_status(&a).gaps, 1);
+}
+
+Test(redis, a_gap_may_flush_or_be_ignored)
+{
+    a.o.on_gap = PURGE_GAP_FLUSH;
+    b.o.on_gap = PURGE_GAP_IGNORE;
+    test_node_start(&a, false);
+    test_node_start(&b, false);
+    ready(&a);
+    ready(&b);
+    uint64_t began_a = head(&a), began_b = head(&b);
+    test_redis(&redis, "XADD brink:purge * purge '{\"gap\":true}'");
+    TEST_WAIT(test_node_status(&a).gaps == 1 && test_node_status(&b).gaps == 1);
+    cr_assert_eq(test_node_check(&a, "h/a", NULL, began_a), MARK_HARD);
+    cr_assert_eq(test_node_check(&b, "h/a", NULL, began_b), MARK_NONE);
+}
+
+Test(redis, a_start_without_redis)
+{
+    test_redis_kill(&redis, SIGKILL);
+    a.o.start_without_redis = 1500;
+    test_node_start(&a, true);
+    usleep(300 * 1000);
+    cr_assert(!purge_ready(a.p) && purge_in_doubt(a.p));
+    ready(&a);
+    cr_assert_eq(test_node_status(&a).gaps, 1);
+    cr_assert_eq(test_node_check(&a, "h/a", NULL, 0), MARK_STRICT);
+    uint64_t began = head(&a);
+    test_redis_start(&redis);
+    TEST_WAIT(test_node_status(&a).redis == PURGE_REDIS_CONNECTED && test_node_status(&a).cursor[0] != '\0');
+    cr_assert_eq(test_node_check(&a, "h/a", NULL, began), MARK_STRICT); /* no cursor until now */
+}
+
+Test(redis, away_for_longer_than_allowed)
+{
+    a.o.max_disconnected = 1000;
+    test_node_start(&a, false);
+    ready(&a);
+    uint64_t began = head(&a);
+    test_redis_kill(&redis, SIGKILL);
+    expect_gap(&a, began, 0);
+    TEST_WAIT(purge_in_doubt(a.p));
+    cr_assert(purge_ready(a.p));
+    test_redis_start(&redis);
+    TEST_WAIT(!purge_in_doubt(a.p));
+}
+
+Test(redis, a_stopped_redis_is_noticed_and_does_not_block)
+{
+    test_node_start(&a, false);
+    ready(&a);
+    test_redis_kill(&redis, SIGSTOP);
+    uint64_t began = head(&a);
+    test_answer_t *x = test_node_purge(&a, "{\"tags\":[\"t\"]}"); /* 250 ms, then the journal's word is enough */
+    cr_assert_eq(x->o.err, ERR_OK);
+    cr_assert_not(x->o.in_redis);
+    cr_assert(purged(&a, "t", began));
+    free(x);
+    TEST_WAIT(test_node_status(&a).redis == PURGE_REDIS_DISCONNECTED);
+    test_redis_kill(&redis, SIGCONT);
+    TEST_WAIT(test_node_status(&a).redis == PURGE_REDIS_CONNECTED && test_node_status(&a).undelivered == 0);
+    cr_assert_geq(entries(), 1); /* the XADD may have come through before the time was up, and then again */
+    cr_assert_leq(entries(), 2);
+}
+
+static _Atomic int refusals;
+static void refused(void *ctx, const char *why)
+{
+    (void)ctx;
+    (void)why;
+    atomic_fetch_add(&refusals, 1);
+}
+
+Test(redis, a_name_in_use_is_refused)
+{
+    b.o.node = "edge-1";
+    b.o.sink.refused = refused;
+    test_node_start(&a, false);
+    ready(&a);
+    TEST_WAIT(strstr(test_redis(&redis, "EXISTS brink:purge:node:edge-1"), "1") != NULL);
+    test_node_start(&b, false);
+    for (int i = 0; i < 200 && atomic_load(&refusals) == 0; i++)
+        usleep(100 * 1000);
+    cr_assert_gt(atomic_load(&refusals), 0);
+    /* its own former life is not another node */
+    test_node_stop(&a);
+    test_node_start(&a, true);
+    ready(&a);
+}
+
+static _Atomic int answers;
+static void has(void *ctx, bool yes)
+{
+    *(bool *)ctx = yes;
+    atomic_fetch_add(&answers, 1);
+}
+
+Test(redis, a_shield_catches_up_with_an_edge)
+{
+    bool yes = false;
+    test_node_start(&a, false);
+    test_node_start(&b, false);
+    ready(&a);
+    ready(&b);
+    ledger_cursor_t none = {0}, c;
+    cr_assert_eq(purge_has(b.p, &none), PURGE_HAS_YES);
+    free(test_node_purge(&a, "{\"tags\":[\"t\"],\"wait\":\"fleet\"}"));
+    ledger_cursor(purge_ledger(a.p), &c);
+    purge_catch_up(b.p, &c, 1000, has, &yes);
+    TEST_WAIT(atomic_load(&answers) == 1);
+    cr_assert(yes);
+    cr_assert_eq(purge_has(b.p, &c), PURGE_HAS_YES);
+    c.ms += 1000 * 1000; /* an entry that isn't there yet */
+    cr_assert_eq(purge_has(b.p, &c), PURGE_HAS_ASK);
+    purge_catch_up(b.p, &c, 200, has, &yes);
+    TEST_WAIT(atomic_load(&answers) == 2);
+    cr_assert_not(yes);
+    /* another history: only with that very entry */
+    ledger_cursor(purge_ledger(a.p), &c);
+    memset(c.run_id, 'x', sizeof c.run_id - 1);
+    purge_catch_up(b.p, &c, 1000, has, &yes);
+    TEST_WAIT(atomic_load(&answers) == 3);
+    cr_assert(yes);
+    c.seq += 7;
+    c.ms -= 5;
+    purge_catch_up(b.p, &c, 1000, has, &yes);
+    TEST_WAIT(atomic_load(&answers) == 4);
+    cr_assert_not(yes);
+}
+
+Test(redis, password_and_database)
+{
+    test_redis(&redis, "CONFIG SET requirepass secret");
+    a.o.redis.password = "secret";
+    a.o.redis.db = 3;
+    test_node_start(&a, false);
+    ready(&a);
+    b.o.redis.password = "wrong";
+    test_node_start(&b, false);
+    usleep(300 * 1000);
+    cr_assert_not(purge_ready(b.p));
+    free(test_node_purge(&a, "{\"tags\":[\"t\"],\"wait\":\"fleet\"}"));
+}
