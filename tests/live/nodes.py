@@ -47,6 +47,13 @@ class Redis:
     def xadd(self, body, stream="brink:purge"):
         return self.cli("XADD", stream, "*", "purge", body if isinstance(body, str) else json.dumps(body))
 
+    def calm(self, *nodes):
+        """Waits until one of the nodes holds the recorder's lease (the first one of a fleet enters a gap when it takes it) and
+        all have applied what is in the stream. Tests that count what is a hit begin after that."""
+        eventually("somebody records the channel", lambda: self.cli("EXISTS", "brink:purge:recorder") == "1")
+        eventually("all are caught up", lambda: {self.cli("HGET", f"brink:purge:node:{n.name}", "applied") for n in nodes} ==
+                   {json.loads(self.cli("--json", "XINFO", "STREAM", "brink:purge"))["last-generated-id"]})
+
     def stop(self):
         self.process.stop()
 

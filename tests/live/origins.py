@@ -49,6 +49,10 @@ REASONS = {200: "OK", 204: "No Content", 206: "Partial Content", 301: "Moved Per
            404: "Not Found", 410: "Gone", 500: "Internal Server Error", 503: "Service Unavailable"}
 
 
+class Reset(Exception):
+    """The connection is to end with RST."""
+
+
 class Origin:
     """A programmable HTTP/1.1 origin. origin.on(path, …) says how a path is answered: keywords as for Reply, or a
     function request → Reply (or bytes); the query is ignored unless the path has one. Paths that nobody programmed get
@@ -141,7 +145,7 @@ class Origin:
             threading.Thread(target=self._serve, args=(sock, number), daemon=True).start()
 
     def _serve(self, raw, number):
-        sock = raw
+        sock, stream = raw, None
         try:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.context:
@@ -152,15 +156,15 @@ class Origin:
             stream = sock.makefile("rb", 65536)
             while self._one(sock, stream, number):
                 pass
+        except Reset:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         except (OSError, ssl.SSLError, ValueError):
             pass
         finally:
             with self.lock:
                 self.open.discard(sock)
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+            if stream:
+                stream.close()  # the descriptor lives as long as this does
             sock.close()
 
     def _one(self, sock, stream, number):
@@ -205,8 +209,7 @@ class Origin:
         if reply.raw is not None:
             sock.sendall(reply.raw)
             if reply.reset:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                sock.close()
+                raise Reset
             return reply.keep
         status, headers = reply.status, list(reply.headers)
         names = {k.lower() for k, _ in headers}
@@ -254,7 +257,6 @@ class Origin:
         if out:
             sock.sendall(out)
         if reply.reset:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            sock.close()
-            return False
+            time.sleep(0.05)  # so that what was sent has been read: a reset throws the rest away
+            raise Reset
         return reply.cut is None and not reply.close and not reply.until_close

@@ -30,6 +30,7 @@ def tiers(redis, headers=TAGGED, **more):
     source = Counting(headers)
     shield = Node(origins=[source.origin.url], name="shield-1", tier=True, redis=redis, **more)
     edge = Node(origins=[source.origin.url], name="edge-1", shield=[shield], redis=redis, **more)
+    redis.calm(shield, edge)
     return source.origin, shield, edge
 
 
@@ -79,7 +80,7 @@ def test_by_prefix_host_and_everything():
     node.purge(hosts=["test.example"])
     assert body(node, "/shop") == b"2"
     node.purge(everything=True)
-    assert [body(node, p) for p in ("/blog/a", "/shop")] == [b"4", b"3"]
+    assert [body(node, p) for p in ("/blog/a", "/shop")] == [b"3", b"3"]
 
 
 def test_soft():
@@ -245,8 +246,9 @@ def test_publish():
 
 def test_publish_is_heard_by_all_and_garbage_is_survived():
     redis = Redis()
-    origin, node = Counting().origin, None
+    origin = Counting().origin
     node = Node(origins=[origin.url], redis=redis)
+    redis.calm(node)
     filled(node, "/p")
     for junk in ("{", '{"tags": 1}', "http://", "x" * 5000, "{" * 100_000, "\x01\x02", " "):
         redis.publish(junk)
@@ -300,6 +302,7 @@ def test_a_node_that_was_away_catches_up():
     source = Counting()
     node = Node(origins=[source.origin.url], redis=redis, disk=True)
     other = Node(origins=[source.origin.url], name="edge-2", redis=redis)
+    redis.calm(node, other)
     filled(node, "/p", "/q")
     node.restart()
     assert node.get("/p").own.get("detail") == "disk" and node.get("/q").x_cache == "HIT"
@@ -342,6 +345,7 @@ def test_redis_hangs():
     redis = Redis()
     source = Counting()
     node = Node(origins=[source.origin.url], redis=redis)
+    redis.calm(node)
     filled(node, "/p")
     redis.pause()
     began = time.monotonic()
@@ -369,6 +373,8 @@ def test_a_gap_is_not_silent():
     redis = Redis()
     source = Counting({"Cache-Control": "max-age=600", "Surrogate-Key": "t"}, etag='"e"')
     node = Node(origins=[source.origin.url], redis=redis, disk=True)
+    keeper = Node(origins=[source.origin.url], name="edge-2", redis=redis)  # restarting the only node of a fleet is a gap by itself
+    redis.calm(node, keeper)
     filled(node, "/p")
     node.restart()
     assert node.get("/p").x_cache == "HIT"

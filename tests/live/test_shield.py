@@ -20,7 +20,7 @@ def test_a_miss_travels_through_the_shield():
     assert r.cache_status[0]["fwd"] == "uri-miss" and r.own["fwd"] == "uri-miss" and r.own["fwd-status"] == 200 and r.own["stored"], r
     assert "surrogate-key" not in r
     got = origin.last("/a")
-    assert got["host"] == "test.example" and got["x-forwarded-for"] == "127.0.0.1", got
+    assert got["host"] == "test.example" and got["x-forwarded-for"] == "127.0.0.1, 127.0.0.1", got  # client, edge
     assert re.search(r"edge-1.*shield-1", got["via"]) and got["cdn-loop"] == "brink" and got["x-request-id"], got
     assert all("secret" not in v and "tier" not in k.lower() for k, v in got.headers), got
     # The other edge finds it at the shield.
