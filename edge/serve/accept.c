@@ -107,6 +107,24 @@ static void accept_shed(serve_worker_t *w, h2o_socket_t *listener)
     serve_count(&w->counters.over_limit, 1);
 }
 
+static void accept_begin(accept_listener_t *a, h2o_socket_t *sock)
+{
+    serve_worker_t *w = a->worker;
+    if (w->shared->limits.send_buffer > 0)
+        setsockopt(h2o_socket_get_fd(sock), SOL_SOCKET, SO_SNDBUF, &w->shared->limits.send_buffer,
+                   sizeof w->shared->limits.send_buffer);
+    serve_conn_t *c = conn_open(w, a, sock);
+    if (a->listener->proxy_protocol)
+        h2o_socket_read_start(sock, accept_on_proxy_header);
+    else
+        accept_choose(c);
+}
+
+void accept_adopt(serve_worker_t *w, size_t listener, int fd)
+{
+    accept_begin(&w->accept[listener], h2o_evloop_socket_create(w->evloop, fd, H2O_SOCKET_FLAG_IS_ACCEPTED_CONNECTION));
+}
+
 /* Returns how many were taken from the queue. */
 static size_t accept_some(accept_listener_t *a, size_t most)
 {
@@ -127,14 +145,7 @@ static size_t accept_some(accept_listener_t *a, size_t most)
             h2o_socket_close(sock);
             continue;
         }
-        if (w->shared->limits.send_buffer > 0)
-            setsockopt(h2o_socket_get_fd(sock), SOL_SOCKET, SO_SNDBUF, &w->shared->limits.send_buffer,
-                       sizeof w->shared->limits.send_buffer);
-        serve_conn_t *c = conn_open(w, a, sock);
-        if (a->listener->proxy_protocol)
-            h2o_socket_read_start(sock, accept_on_proxy_header);
-        else
-            accept_choose(c);
+        accept_begin(a, sock);
     }
     return n;
 }

@@ -200,6 +200,8 @@ void conn_address_text(const struct sockaddr *sa, socklen_t len, char *out, size
 
 void accept_start(serve_worker_t *w); /* h2o sockets on all listeners of this worker */
 void accept_stop(serve_worker_t *w, bool empty_first);
+/* Takes a connected descriptor as if it had come by that listener. */
+void accept_adopt(serve_worker_t *w, size_t listener, int fd);
 
 /* The raw way to answer before the library has the connection. Closes. */
 void h1_guard_accept(serve_conn_t *c);   /* hands the socket to the library's HTTP/1 */
