@@ -30,10 +30,12 @@ static void node_on_evict(object_t *o, store_why_t why, void *arg)
     warm_t *warm = atomic_load(&n->warm);
     if (warm == NULL)
         return;
-    if (why == STORE_REMOVED)
-        warm_remove(warm, o->digest, o->variant);
-    else if (why == STORE_EVICTED && atomic_load_explicit(&o->hits, memory_order_relaxed) > 0)
+    bool seen_again = atomic_load_explicit(&o->hits, memory_order_relaxed) > 0;
+    bool on_disk = (atomic_load_explicit(&o->flags, memory_order_relaxed) & OBJECT_ON_DISK) != 0;
+    if (why == STORE_EVICTED && seen_again)
         warm_put(warm, o); /* asked for again after it was filled; what was seen once isn't worth a write */
+    else if (why != STORE_EVICTED || (!on_disk && warm_maybe(warm, o->digest)))
+        warm_remove(warm, o->digest, o->variant); /* else an older copy would come back from there */
 }
 
 static void node_on_worthy(object_t *o, void *arg)

@@ -87,7 +87,7 @@ static void worker_run_drain(loop_message_t *m)
 static void worker_run_forget(loop_message_t *m)
 {
     worker_t *w = CONTAINER_OF(m, worker_t, forget);
-    w->env.warm = NULL;
+    w->env.warm = w->env.fetch.warm = NULL;
 }
 
 static err_t worker_open(worker_t *w)
@@ -110,7 +110,8 @@ static err_t worker_open(worker_t *w)
         .started = w->o.started,
     };
     request_env_init(&w->env);
-    w->env.fetch = (fetch_deps_t){.loop = &w->loop, .store = w->o.store, .ledger = w->env.ledger, .node = w->o.node};
+    w->env.fetch = (fetch_deps_t){
+        .loop = &w->loop, .store = w->o.store, .warm = w->o.warm, .ledger = w->env.ledger, .node = w->o.node};
     worker_apply(w, &w->o.conf);
     w->o.conf.upstreams = NULL;
     w->loop.now = clock_now();

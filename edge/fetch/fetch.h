@@ -14,6 +14,7 @@
 #include "edge/fetch/upstream.h"
 #include "edge/policy/storable.h"
 #include "edge/store/store.h"
+#include "edge/warm/warm.h"
 #include "purge/ledger.h"
 #include "shield/tier.h"
 #include "shield/upstreams.h"
@@ -33,7 +34,8 @@ typedef struct fetch_deps {
     span_t node;                     /* this node's name */
     tier_key_t *tier_key;            /* signs requests to shields; NULL: there is no tier. Belongs to this loop */
     const unsigned *upstream_labels; /* of metrics, by conf_origin_t.index */
-    uint64_t max_object;             /* bytes; a larger response streams through */
+    warm_t *warm;                    /* NULL: no disk */
+    uint64_t max_object; /* bytes; a larger response lives on disk only, or streams through where there is none */
 } fetch_deps_t;
 
 /* What to fetch. Everything is copied (upstreams are referenced, and with them the configuration). */

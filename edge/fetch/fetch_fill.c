@@ -16,6 +16,13 @@
 #include "edge/tbl/metrics.h"
 #include "shield/tier.h"
 
+/* The largest response that may be kept somewhere. */
+static uint64_t fetch_fill_most(const fetch_t *f)
+{
+    uint64_t disk = f->deps->warm != NULL ? warm_most(f->deps->warm) : 0;
+    return disk > f->deps->max_object ? disk : f->deps->max_object;
+}
+
 static bool fetch_fill_reserve(fetch_t *f, size_t bytes)
 {
     if (bytes == 0)
@@ -126,7 +133,7 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
 
     int64_t declared = no_body ? 0 : content_length;
     bool wanted = f->spec.share && r->storable == STORABLE_YES && !r->stale_from_shield;
-    bool room = wanted && declared <= (int64_t)f->deps->max_object;
+    bool room = wanted && declared <= (int64_t)fetch_fill_most(f);
     if (wanted && !room)
         metrics_add(METRIC_FILLS, LABEL_FILL_TOO_BIG, 1);
     if (room && declared > 0 && !fetch_fill_reserve(f, (size_t)declared + FIELDS_MAX_COUNT)) {
@@ -163,7 +170,7 @@ err_t fetch_fill_body(fetch_t *f, span_t bytes)
 {
     body_t *body = f->response.object->body;
     if (!atomic_load_explicit(&f->windowed, memory_order_relaxed) && body->declared < 0) {
-        if (body_length(body) + bytes.n > f->deps->max_object)
+        if (body_length(body) + bytes.n > fetch_fill_most(f))
             fetch_fill_overflow(f, LABEL_FILL_TOO_BIG);
         else if (!fetch_fill_reserve(f, body_would_grow(body, bytes.n)))
             fetch_fill_overflow(f, LABEL_FILL_BUDGET);
@@ -182,8 +189,12 @@ static void fetch_fill_commit(fetch_t *f)
         metrics_add(METRIC_FILLS, LABEL_FILL_PURGED, 1);
         return;
     }
-    if (store_insert(f->deps->store, o, f->reserved) == ERR_OK) {
+    bool disk_only = body_length(o->body) > f->deps->max_object;
+    err_t err = disk_only ? store_adopt(f->deps->store, o, f->reserved) : store_insert(f->deps->store, o, f->reserved);
+    if (err == ERR_OK) {
         f->reserved = 0;
+        if (disk_only)
+            warm_put(f->deps->warm, o);
         metrics_add(METRIC_FILLS, LABEL_FILL_STORED, 1);
     } else {
         metrics_add(METRIC_FILLS, LABEL_FILL_BUDGET, 1);

@@ -54,6 +54,7 @@ static void fetch_fsm_send(fetch_t *f)
         .fields = &fields,
         .body = f->spec.body,
         .has_body = f->spec.has_body,
+        .once = !f->route.idempotent,
         .head = f->spec.method == METHOD_HEAD,
         .connect_timeout = conf->upstream.connect_timeout,
         .first_byte_timeout = conf->upstream.first_byte_timeout,

@@ -54,6 +54,7 @@ typedef struct upstream_request {
     const fields_t *fields; /* complete, with host; no framing fields */
     span_t body;
     bool has_body;
+    bool once; /* must not be sent a second time, whatever happens to the connection */
     bool head; /* the answer has no body whatever it says */
     msec_t connect_timeout, first_byte_timeout, idle_timeout;
 } upstream_request_t;

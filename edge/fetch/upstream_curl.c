@@ -383,6 +383,8 @@ static upstream_call_t *upstream_curl_start(upstream_t *base, const upstream_req
     curl_easy_setopt(e, CURLOPT_WRITEDATA, c);
     upstream_curl_connect_to(c, &r->to);
     upstream_curl_message(c, r);
+    if (r->once) /* libcurl sends again by itself when a kept connection turns out to be closed */
+        curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
     list_push_back(&u->pending, &c->link);
     loop_timer_start(base->loop, &c->timer, r->connect_timeout + r->first_byte_timeout);
     upstream_curl_kick_soon(u);

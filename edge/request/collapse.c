@@ -320,8 +320,11 @@ static void collapse_invalidate(request_t *rq, const fetch_response_t *r)
         ledger_invalidate(rq->env->ledger, digests[i], rq->env->loop->now.boot);
         metrics_add(METRIC_INVALIDATIONS, 0, 1);
     }
-    if (n > 0)
-        store_each(rq->env->store, rq->key.digest, collapse_raise_mark, NULL);
+    if (n == 0)
+        return;
+    store_each(rq->env->store, rq->key.digest, collapse_raise_mark, NULL);
+    if (rq->env->warm != NULL)
+        warm_remove_key(rq->env->warm, rq->key.digest); /* marks of this kind don't outlive the process */
 }
 
 /* May somebody who only waited use this response? It was made while the request waited; what remains is that it may be

@@ -196,7 +196,7 @@ static void deliver_head(request_t *rq)
         switch (conditional_evaluate(x->method, &x->fields, etag, o->meta.last_modified)) {
         case CONDITIONAL_NOT_MODIFIED:
             status = 304;
-            body_length = 0;
+            body_length = -1;
             break;
         case CONDITIONAL_FAILED:
             status = 412;

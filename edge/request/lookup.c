@@ -70,6 +70,16 @@ static bool lookup_disk_admit(warm_get_t *g, uint64_t bytes)
     return store_reserve(p->env->store, bytes);
 }
 
+/* Into memory, unless it is too large for that: then it is counted until its readers have gone. What is left of the
+ * reservation. */
+static uint64_t lookup_promote(request_env_t *env, object_t *o, uint64_t granted)
+{
+    bool large = body_length(o->body) > env->fetch.max_object;
+    err_t err = large ? store_adopt(env->store, o, granted) : store_insert(env->store, o, granted);
+    metrics_add(METRIC_PROMOTIONS, 0, err == ERR_OK);
+    return err == ERR_OK ? 0 : granted;
+}
+
 static void lookup_disk_done(warm_get_t *g, object_t *o)
 {
     promotion_t *p = CONTAINER_OF(g, promotion_t, get);
@@ -77,13 +87,13 @@ static void lookup_disk_done(warm_get_t *g, object_t *o)
     uint64_t granted = g->granted;
     if (o != NULL) {
         ledger_subject_t subject = lookup_subject(o);
-        if (ledger_stamp_check(env->ledger, &o->stamp, &subject) == MARK_HARD)
+        if (ledger_stamp_check(env->ledger, &o->stamp, &subject) == MARK_HARD) {
             warm_remove(env->warm, o->digest, o->variant);
-        else if (store_insert(env->store, o, granted) == ERR_OK) {
-            granted = 0;
-            metrics_add(METRIC_PROMOTIONS, 0, 1);
+            object_unref(o);
+            o = NULL;
+        } else {
+            granted = lookup_promote(env, o, granted);
         }
-        object_unref(o);
     }
     if (granted > 0)
         store_unreserve(env->store, granted);
@@ -91,8 +101,11 @@ static void lookup_disk_done(warm_get_t *g, object_t *o)
     for (list_t *node; (node = list_pop_front(&p->waiting)) != NULL;) {
         request_t *rq = LIST_ITEM(node, request_t, promotion_link);
         rq->promotion = NULL;
+        if (o != NULL && lookup_match(o, rq))
+            request_take(&rq->stored, o);
         request_fsm_run(rq);
     }
+    object_unref(o);
     arena_release(&p->arena);
     free(p);
 }
@@ -169,6 +182,8 @@ static void lookup_count_hit(request_t *rq)
          OBJECT_FROM_DISK) != 0;
     if (rq->detail == NULL)
         rq->detail = first_from_disk ? "disk" : "memory";
+    if (!first_from_disk && rq->stored->disk_id != 0 && rq->env->warm != NULL)
+        warm_touch(rq->env->warm, rq->stored->disk_id);
     metrics_add(METRIC_HITS, first_from_disk ? LABEL_TIER_DISK : LABEL_TIER_MEMORY, 1);
 }
 
@@ -224,10 +239,11 @@ request_go_t lookup_step(request_t *rq)
     if (rq->promotion != NULL)
         return REQUEST_WAIT;
     object_t *o = store_lookup(rq->env->store, rq->key.digest, lookup_match, rq);
-    if (o != NULL) {
+    if (o != NULL) { /* also in place of what came from disk: memory has the newest */
         object_unref(rq->stored);
         rq->stored = o;
-        return lookup_decide(rq);
     }
+    if (rq->stored != NULL)
+        return lookup_decide(rq);
     return lookup_disk(rq) ? REQUEST_WAIT : lookup_missed(rq);
 }

@@ -42,6 +42,8 @@ object_t **request_take(object_t **slot, object_t *o)
 
 void request_fsm_run(request_t *rq)
 {
+    if (rq->over) /* answered: what still wakes us (a fetch that goes on) has nothing to say any more */
+        return;
     if (rq->running) {
         rq->again = true;
         return;
@@ -54,7 +56,8 @@ void request_fsm_run(request_t *rq)
         do
             go = rq->gone ? REQUEST_DONE : request_steps[rq->step](rq);
         while (go == REQUEST_MORE);
-        if (go == REQUEST_DONE)
+        rq->over = go == REQUEST_DONE;
+        if (rq->over)
             break;
     } while (rq->again);
     rq->running = false;

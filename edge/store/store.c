@@ -255,15 +255,39 @@ static bool store_older(const object_t *a, const object_t *b)
     return a->meta.response_time < b->meta.response_time;
 }
 
+/* What an object will be charged: what was here before and is still referenced is still counted. */
+static uint64_t store_need(const object_t *o)
+{
+    uint64_t own = o->account == NULL ? object_own_bytes(o) : 0;
+    bool shared = atomic_load_explicit(&o->body->account, memory_order_relaxed) != NULL;
+    return own + (shared ? 0 : body_bytes(o->body));
+}
+
+/* Under the mutex. */
+static uint64_t store_charge(store_t *s, object_t *o)
+{
+    uint64_t charged = o->account == NULL ? object_own_bytes(o) : 0;
+    o->account = s->account;
+    if (atomic_load_explicit(&o->body->account, memory_order_relaxed) == NULL) {
+        atomic_store_explicit(&o->body->account, s->account, memory_order_relaxed);
+        charged += body_bytes(o->body);
+    }
+    return charged;
+}
+
+/* What was reserved has become what the object is charged; the rest goes back. */
+static void store_reservation_spent(store_t *s, uint64_t given, uint64_t charged)
+{
+    atomic_fetch_sub_explicit(&s->reserved, given, memory_order_relaxed);
+    account_release(s->account, given - charged);
+}
+
 err_t store_insert(store_t *s, object_t *o, uint64_t reserved)
 {
     CHECK(body_state(o->body) == BODY_COMPLETE);
     if (object_dead(o))
         return ERR_REFUSED;
-    /* what was here before and is still referenced is still counted */
-    uint64_t own = o->account == NULL ? object_own_bytes(o) : 0;
-    bool shared = atomic_load_explicit(&o->body->account, memory_order_relaxed) != NULL;
-    uint64_t need = own + (shared ? 0 : body_bytes(o->body));
+    uint64_t need = store_need(o);
     if (need > reserved && !store_reserve(s, need - reserved))
         return ERR_TOO_BIG;
     uint64_t given = need > reserved ? need : reserved;
@@ -296,12 +320,7 @@ err_t store_insert(store_t *s, object_t *o, uint64_t reserved)
     if (h->count >= h->n)
         store_grow(s, h);
 
-    uint64_t charged = o->account == NULL ? own : 0;
-    o->account = s->account;
-    if (atomic_load_explicit(&o->body->account, memory_order_relaxed) == NULL) {
-        atomic_store_explicit(&o->body->account, s->account, memory_order_relaxed);
-        charged += body_bytes(o->body);
-    }
+    uint64_t charged = store_charge(s, o);
     evict_item_init(&o->evict, o->digest.lo ^ o->variant, object_bytes(o));
     s->policy->insert(s->evict, &o->evict);
     size_t overhead = s->policy->overhead(s->evict);
@@ -323,10 +342,20 @@ err_t store_insert(store_t *s, object_t *o, uint64_t reserved)
     pthread_rwlock_unlock(&h->lock);
     pthread_mutex_unlock(&s->mutex);
 
-    /* what was reserved becomes what the object is charged; the rest goes back */
-    atomic_fetch_sub_explicit(&s->reserved, given, memory_order_relaxed);
-    account_release(s->account, given - charged);
+    store_reservation_spent(s, given, charged);
     store_let_go(s, &leaving);
+    return ERR_OK;
+}
+
+err_t store_adopt(store_t *s, object_t *o, uint64_t reserved)
+{
+    uint64_t need = store_need(o);
+    if (need > reserved && !store_reserve(s, need - reserved))
+        return ERR_TOO_BIG;
+    pthread_mutex_lock(&s->mutex);
+    uint64_t charged = store_charge(s, o);
+    pthread_mutex_unlock(&s->mutex);
+    store_reservation_spent(s, need > reserved ? need : reserved, charged);
     return ERR_OK;
 }
 

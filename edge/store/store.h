@@ -69,6 +69,9 @@ void store_each(store_t *s, digest_t digest, void (*visit)(object_t *o, void *ar
  * caller's on error. ERR_TOO_BIG: no room for it; ERR_REFUSED: it is OBJECT_DEAD. ERR_EXISTS: it is stored already, or
  * it came from disk (OBJECT_FROM_DISK) and memory has the variant, which is then at least as new. */
 err_t store_insert(store_t *s, object_t *o, uint64_t reserved);
+/* Counts an object that isn't to be indexed (too large for memory) until its last reference goes. Errors and `reserved`
+ * as with store_insert. */
+err_t store_adopt(store_t *s, object_t *o, uint64_t reserved);
 /* Takes it out and sets OBJECT_DEAD; false if it wasn't stored (any more). */
 bool store_remove(store_t *s, object_t *o);
 /* Room for a fill in flight, evicting as needed: true = `bytes` now count towards the budget until store_unreserve or

@@ -72,6 +72,8 @@ void warm_touch(warm_t *w, uint64_t disk_id);
 
 /* ---- writing ---- */
 
+/* Bytes of the largest body that can be written. */
+uint64_t warm_most(const warm_t *w);
 /* Queues an object unless the tier has it. ERR_EXISTS: it has (its hit is noted); ERR_AGAIN: the queue is full;
  * ERR_TOO_BIG: larger than a segment holds; ERR_REFUSED: it is OBJECT_DEAD, or hit-for-miss. Any thread. Sets
  * OBJECT_ON_DISK, and takes it off again if the write fails. */

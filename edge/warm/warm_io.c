@@ -215,6 +215,13 @@ static err_t warm_enqueue(warm_t *w, object_t *o, msec_t deadline)
     return e;
 }
 
+uint64_t warm_most(const warm_t *w)
+{
+    uint64_t most = warm_lmdb_most(w->disk);
+    uint64_t head = most / 16 + FIELDS_MAX_BYTES * 2; /* chunks' own heads, key, fields and tags */
+    return most > head ? most - head : 0;
+}
+
 err_t warm_put(warm_t *w, object_t *o)
 {
     return warm_enqueue(w, o, INT64_MIN / 2);

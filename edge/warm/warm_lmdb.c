@@ -16,6 +16,7 @@
 #include "edge/base/log.h"
 #include "edge/base/mem.h"
 #include "edge/policy/reuse.h"
+#include "edge/tbl/metrics.h"
 #include "edge/warm/warm_priv.h"
 
 warm_counts_t *warm_lmdb_counts(warm_lmdb_t *l)
@@ -53,6 +54,9 @@ void warm_lmdb_drop(warm_lmdb_t *l, segment_t *s, _Atomic uint64_t *counter)
         l->open = NULL;
     if (s->txn != NULL)
         segment_abort(s);
+    metrics_add2(METRIC_EVICTIONS, LABEL_TIER_DISK,
+                 counter == &l->counts.dropped_full ? LABEL_REASON_ROTATED : LABEL_REASON_DAMAGED,
+                 atomic_load_explicit(&s->objects, memory_order_relaxed));
     segment_unlink(s);
     segment_unref(s);
     warm_count(counter);
