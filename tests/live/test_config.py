@@ -90,13 +90,13 @@ def test_a_port_that_is_taken():
         node = Node(origins=["http://127.0.0.1:1"], start=False)
         node.config["listen"][0]["address"] = f"127.0.0.1:{taken.getsockname()[1]}"
         node.write()
-        refused(node, str(taken.getsockname()[1]), "in use")
+        refused(node, str(taken.getsockname()[1]), "taken")
     # By another brinkd too, although SO_REUSEPORT would let it share.
     first = Node(origins=["http://127.0.0.1:1"])
     second = Node(origins=["http://127.0.0.1:1"], name="edge-2", start=False)
     second.config["listen"] = first.config["listen"]
     second.write()
-    refused(second, str(first.port), "in use")
+    refused(second, str(first.port), "taken")
     third = Node(origins=["http://127.0.0.1:1"], name="edge-3", start=False, config={"admin": {"address": f"127.0.0.1:{first.admin_port}"}})
     refused(third, str(first.admin_port))
 
@@ -124,7 +124,7 @@ def test_a_disk_that_can_not_be_written():
 
 
 def test_a_disk_that_is_too_small():
-    node = Node(origins=["http://127.0.0.1:1"], disk="900TiB", start=False)
+    node = Node(origins=["http://127.0.0.1:1"], disk="200TiB", start=False)
     node.launch()
     eventually("a word about the size", lambda: node.disk_path in node.log or "disk" in node.log, timeout=20)
     if node.process.alive:

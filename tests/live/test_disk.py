@@ -32,7 +32,7 @@ def test_what_memory_can_not_hold_is_on_disk():
     origin, node = started(content, config={"memory": {"size": "4MiB", "max_object": "1MiB"}})
     for _ in range(2):  # hit twice is worth writing
         for path, body in content.items():
-            for _ in range(2):
+            for _ in range(3):
                 assert node.get(path).body == body
     time.sleep(1)
     asked = origin.count()
