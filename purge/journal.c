@@ -20,7 +20,7 @@
 #include "edge/base/mem.h"
 #include "purge/journal_lmdb.h"
 
-enum { JOURNAL_RETRY = 1, JOURNAL_PRUNE_EVERY = 60 * MSEC_PER_SEC };
+enum { JOURNAL_RETRY = 1, JOURNAL_PRUNE_EVERY = 10 * MSEC_PER_SEC };
 
 typedef struct queued {
     list_t link;

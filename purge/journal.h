@@ -15,9 +15,12 @@ enum {
     JOURNAL_MAX_BACKLOG =
         64 * 1024 * 1024,            /* bytes of items that wait, before they collapse into marks on everything */
     JOURNAL_BATCH = 8 * 1024 * 1024, /* bytes of items in one transaction */
-    JOURNAL_NODE_MAX = 128
+    JOURNAL_NODE_MAX = 128,
+    JOURNAL_MAX_RECORD_PAGES =
+        65536, /* 256 MiB of whole purges; beyond, the oldest that are in the stream go earlier */
+    JOURNAL_MAX_RECEIPTS = 1000 * 1000
 };
-#define JOURNAL_MAP_SIZE ((size_t)1 << 30)                    /* of the file at most */
+#define JOURNAL_MAP_SIZE ((size_t)4 << 30)                    /* of the file at most */
 #define JOURNAL_KEEP_RECORDS ((msec_t)3600 * 1000)            /* whole purges, to enter them again if Redis lost them */
 #define JOURNAL_KEEP_RECEIPTS ((msec_t)30 * 24 * 3600 * 1000) /* their IDs */
 

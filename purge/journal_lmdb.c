@@ -23,7 +23,7 @@
 #include "edge/base/check.h"
 #include "edge/base/mem.h"
 
-enum { JOURNAL_FORMAT = 1, JOURNAL_PRUNE_MOST = 10000 };
+enum { JOURNAL_FORMAT = 1, JOURNAL_PRUNE_MOST = 50000 };
 
 typedef struct slot_value {
     ledger_marks_t marks;
@@ -375,6 +375,14 @@ int journal_lmdb_record(journal_file_t *f, MDB_txn *t, const journal_record_t *r
     return rc != 0 ? rc : journal_change_state(f, t, NULL, 0, r->number + 1);
 }
 
+static bool journal_is_large(MDB_txn *t, MDB_dbi db, size_t entries, size_t pages)
+{
+    MDB_stat st;
+    if (mdb_stat(t, db, &st) != 0)
+        return false;
+    return st.ms_entries > entries || st.ms_leaf_pages + st.ms_overflow_pages > pages;
+}
+
 static int journal_prune_records(journal_file_t *f, MDB_txn *t, msec_t before)
 {
     MDB_cursor *c;
@@ -386,7 +394,7 @@ static int journal_prune_records(journal_file_t *f, MDB_txn *t, msec_t before)
          rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
         record_head_t h;
         memcpy(&h, v.mv_data, sizeof h);
-        if (h.accepted >= before)
+        if (h.accepted >= before && !journal_is_large(t, f->records, SIZE_MAX, JOURNAL_MAX_RECORD_PAGES))
             break;
         if ((h.flags & JOURNAL_DELIVERED) && (rc = mdb_cursor_del(c, 0)) != 0)
             break;
@@ -407,7 +415,9 @@ static int journal_prune_receipts(journal_file_t *f, MDB_txn *t, char kind, msec
          rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
         journal_receipt_t r;
         memcpy(&r, v.mv_data, sizeof r);
-        if (((const char *)k.mv_data)[0] != kind || r.accepted >= before || (rc = mdb_cursor_del(c, 0)) != 0)
+        if (((const char *)k.mv_data)[0] != kind ||
+            (r.accepted >= before && !journal_is_large(t, f->receipts, JOURNAL_MAX_RECEIPTS, SIZE_MAX)) ||
+            (rc = mdb_cursor_del(c, 0)) != 0)
             break;
     }
     mdb_cursor_close(c);
@@ -417,9 +427,9 @@ static int journal_prune_receipts(journal_file_t *f, MDB_txn *t, char kind, msec
 int journal_lmdb_prune(journal_file_t *f, MDB_txn *t, msec_t now)
 {
     int rc = journal_prune_records(f, t, now - JOURNAL_KEEP_RECORDS);
-    if (rc == 0)
-        rc = journal_prune_receipts(f, t, 'n', now - JOURNAL_KEEP_RECEIPTS);
-    return rc != 0 ? rc : journal_prune_receipts(f, t, 's', now - JOURNAL_KEEP_RECEIPTS);
+    if (rc == 0) /* those of the stream first: an own journal ID is asked for longer */
+        rc = journal_prune_receipts(f, t, 's', now - JOURNAL_KEEP_RECEIPTS);
+    return rc != 0 ? rc : journal_prune_receipts(f, t, 'n', now - JOURNAL_KEEP_RECEIPTS);
 }
 
 /* ---- reading ---- */

@@ -179,8 +179,8 @@ typedef struct probe {
 static void stream_probes_done(purge_t *p)
 {
     stream_id_t at = p->probe_best;
-    if (at.ms == 0 && at.seq == 0)
-        at = p->probe_info.last; /* nothing in common: the gap covers all of it */
+    if (at.ms == 0 && at.seq == 0) /* nothing in common: IDs are times, so what lies behind the cursor came later */
+        at = stream_id_cmp(p->probe_info.last, purge_cursor_id(p)) < 0 ? p->probe_info.last : purge_cursor_id(p);
     p->cursor.at.ms = at.ms;
     p->cursor.at.seq = at.seq;
     memcpy(p->cursor.at.run_id, p->stream_conn.run_id, sizeof p->cursor.at.run_id);

@@ -347,6 +347,29 @@ Test(redis, another_empty_redis_is_a_gap)
     cr_assert_eq(test_node_status(&a).gaps, 1);
 }
 
+Test(redis, another_redis_whose_numbers_agree_is_a_gap)
+{
+    test_node_start(&a, false);
+    ready(&a);
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"x\"]}'");
+    TEST_WAIT(purged(&a, "x", 0));
+    uint64_t began = head(&a);
+    test_node_stop(&a);
+    test_redis_kill(&redis, SIGKILL);
+    char cmd[128];
+    snprintf(cmd, sizeof cmd, "rm -rf %s/appendonlydir", redis.dir);
+    cr_assert_eq(system(cmd), 0);
+    test_redis_start(&redis);
+    /* one entry before the cursor, one behind it: the count grows just as if only the second had been added */
+    test_redis(&redis, "XADD brink:purge 1-1 purge '{\"tags\":[\"never seen\"]}'");
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"y\"]}'");
+    test_node_start(&a, true);
+    ready(&a);
+    expect_gap(&a, began, 0);
+    TEST_WAIT(purged(&a, "y", began));
+    TEST_WAIT(entries() == 3); /* what this node knew is entered again */
+}
+
 Test(redis, a_gap_may_flush_or_be_ignored)
 {
     a.o.on_gap = PURGE_GAP_FLUSH;
