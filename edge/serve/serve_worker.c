@@ -83,6 +83,9 @@ err_t serve_worker_run_once(serve_worker_t *w, msec_t max_wait)
 {
     w->loop->now = clock_now();
     msec_t wait = loop_wait(w->loop, max_wait);
+    /* What timers wrote is complete already, but the library tells so only after it has waited for events. */
+    if (w->evloop->_pending_as_server != NULL || w->evloop->_pending_as_client != NULL)
+        wait = 0;
     if (h2o_evloop_run(w->evloop, (int32_t)(wait < INT32_MAX ? wait : INT32_MAX)) != 0 && errno != EINTR)
         return ERR_IO;
     serve_worker_read_clock(w);

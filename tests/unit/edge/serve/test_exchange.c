@@ -326,3 +326,36 @@ Test(exchange, the_loop_runs_messages_timers_and_watches)
     close(pair[1]);
     bench_close(&b);
 }
+
+static loop_timer_t piece_timer;
+
+static void on_piece(loop_timer_t *t)
+{
+    (void)t;
+    bench_send(bench, "x", EXCHANGE_MORE);
+}
+
+static void on_writable_again(exchange_t *x)
+{
+    (void)x;
+    if (++bench->writable < 20)
+        loop_timer_start(&bench->loop, &piece_timer, 1);
+}
+
+Test(exchange, what_a_timer_sends_is_not_held_up)
+{
+    bench_t b;
+    bench_open(&b);
+    int fd = bench_client(&b, REQUEST);
+    bench_turns(&b, 5);
+    bench_head(&b, 100);
+    b.x->on_writable = on_writable_again;
+    piece_timer = (loop_timer_t){.run = on_piece};
+    loop_timer_start(&b.loop, &piece_timer, 1);
+    msec_t began = b.loop.now.boot;
+    while (b.writable < 20 && b.loop.now.boot - began < 5000)
+        cr_assert_eq(serve_worker_run_once(b.w, 1000), ERR_OK);
+    cr_expect_lt(b.loop.now.boot - began, 500, "%d pieces in %d ms", b.writable, (int)(b.loop.now.boot - began));
+    close(fd);
+    bench_close(&b);
+}
