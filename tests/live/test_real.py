@@ -52,7 +52,7 @@ def same(one, two, but=()):
 def test_a_crawl_is_the_source():
     root = source()
     _, port, log = nginx(root)
-    node = Node(origins=[f"http://127.0.0.1:{port}"], tls=True, disk=True)
+    node = Node(origins=[f"http://127.0.0.1:{port}"], tls=True, disk="2GiB")
     for round_ in (1, 2):
         copy = temp_dir("brink-copy-")
         done = subprocess.run(["wget", "-q", "-r", "-l", "20", "-np", "-nH", "--ca-certificate", authority().pem, "-P", copy, "-R", "index.html*",
