@@ -85,7 +85,8 @@ static void channel_lease_left(void *ctx, const redisReply *r)
 {
     purge_t *p = ctx;
     p->lease_asked = false;
-    if (r == NULL || r->type != REDIS_REPLY_INTEGER || r->integer <= 0 || p->subscribed_since == 0)
+    if (r == NULL || r->type != REDIS_REPLY_INTEGER || r->integer <= 0 || r->integer > PURGE_LEASE ||
+        p->subscribed_since == 0)
         return;
     /* the life left was read somewhere between question and answer: the question's time gives the earliest renewal */
     if (p->lease_sent - (PURGE_LEASE - (msec_t)r->integer) > p->subscribed_since)

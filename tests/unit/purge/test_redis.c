@@ -181,13 +181,15 @@ Test(redis, another_listener_takes_over_without_a_gap)
     uint64_t gaps = test_node_status(&b).gaps;
     uint64_t began = head(&b);
     /* the recorder is gone without a word: its lease is held by nobody that writes */
-    test_redis(&redis, "SET brink:purge:recorder dead PX 2000");
+    test_redis(&redis, "SET brink:purge:recorder dead PX 60000");
     test_node_stop(&a);
     test_redis(&redis, "PUBLISH cache:invalidate orphan");
     TEST_WAIT(purged(&b, "orphan", began));
     int before = entries();
     TEST_WAIT(entries() > before);
     cr_assert(strstr(test_redis(&redis, "XREVRANGE brink:purge + - COUNT 1"), "orphan") != NULL);
+    cr_assert_not(test_node_status(&b).recorder, "whoever heard it enters it");
+    test_redis(&redis, "DEL brink:purge:recorder");
     TEST_WAIT(test_node_status(&b).recorder);
     cr_assert_eq(test_node_status(&b).gaps, gaps);
     /* the old recorder reads, after its restart, what was said meanwhile */
@@ -248,7 +250,7 @@ Test(redis, an_outage_of_redis_is_bridged_by_the_journal)
     test_node_start(&a, true);
     cr_assert(purged(&a, "away", began));
     cr_assert(purge_in_doubt(a.p));
-    purge_demand(a.p, &s, INT64_MAX / 2, &d);
+    ledger_demand(purge_ledger(a.p), &s, INT64_MAX / 2, &d); /* since its start, doubt or not */
     cr_assert_geq(d.newer_than, 0);
     test_redis_start(&redis);
     ready(&a);
@@ -344,6 +346,34 @@ Test(redis, another_empty_redis_is_a_gap)
     TEST_WAIT(entries() == 1); /* entered again */
     test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"y\"]}'");
     TEST_WAIT(purged(&a, "y", began));
+    cr_assert_eq(test_node_status(&a).gaps, 1);
+}
+
+Test(redis, a_redis_that_lost_its_last_second)
+{
+    char cmd[256];
+    test_node_start(&a, false);
+    test_node_start(&b, false);
+    ready(&a);
+    ready(&b);
+    free(test_node_purge(&a, "{\"tags\":[\"kept\"],\"wait\":\"fleet\"}"));
+    snprintf(cmd, sizeof cmd, "cp -r %s/appendonlydir %s/copy", redis.dir, redis.dir);
+    cr_assert_eq(system(cmd), 0);
+    uint64_t began = head(&b);
+    free(test_node_purge(&a, "{\"tags\":[\"lost\"],\"wait\":\"fleet\"}")); /* acknowledged, by all */
+    test_node_stop(&b);
+    test_redis_kill(&redis, SIGKILL);
+    snprintf(cmd, sizeof cmd, "rm -r %s/appendonlydir && mv %s/copy %s/appendonlydir", redis.dir, redis.dir, redis.dir);
+    cr_assert_eq(system(cmd), 0);
+    test_redis_start(&redis);
+    cr_assert_eq(entries(), 1);
+    expect_gap(&a, began, 0);
+    TEST_WAIT(entries() == 2);
+    const char *all = test_redis(&redis, "XRANGE brink:purge - +");
+    cr_assert(strstr(all, "kept") != NULL && strstr(all, "lost") != NULL && strstr(all, "edge-1/2") != NULL, "%s", all);
+    test_node_start(&b, true);
+    ready(&b);
+    cr_assert(purged(&b, "lost", began));
     cr_assert_eq(test_node_status(&a).gaps, 1);
 }
 
