@@ -78,7 +78,8 @@ def test_a_whole_pop():
     pop = os.path.join(ROOT, "tools", "demo", "pop.py")
     for round_ in range(2):
         began = time.monotonic()
-        process = Process("pop", ["/usr/bin/python3", "-u", pop, "--programs", BUILD, "--state", state], temp_dir(), env=ENVIRONMENT)
+        process = Process("pop", ["/usr/bin/python3", "-u", pop, "--programs", BUILD, "--state", state, "--ports-from",
+                                 str(free_port())], temp_dir(), env=ENVIRONMENT)
         eventually("it says where it is", lambda: "Ctrl-C" in process.stdout or not process.alive, timeout=60)
         assert process.alive, process.log
         if round_:
@@ -130,7 +131,8 @@ def test_a_whole_pop():
 def test_the_pop_ends_when_a_part_ends():
     state = os.path.join(temp_dir(), "run")
     pop = os.path.join(ROOT, "tools", "demo", "pop.py")
-    process = Process("pop", ["/usr/bin/python3", "-u", pop, "--programs", BUILD, "--state", state], temp_dir(), env=ENVIRONMENT)
+    process = Process("pop", ["/usr/bin/python3", "-u", pop, "--programs", BUILD, "--state", state, "--ports-from",
+                                 str(free_port())], temp_dir(), env=ENVIRONMENT)
     eventually("it says where it is", lambda: "Ctrl-C" in process.stdout or not process.alive, timeout=60)
     with open(f"/proc/{process.pid}/task/{process.pid}/children") as f:
         children = [int(c) for c in f.read().split()]

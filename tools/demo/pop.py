@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A whole POP on this machine: demo origin, private Redis, one shield, one edge. tools/run builds and then starts this.
 
-    pop.py --programs DIR --state DIR
+    pop.py --programs DIR --state DIR [--ports-from N]
 
 Everything it makes (certificate authority and certificate, tier secret, purge token, configurations, Redis data, caches,
 logs) is kept in the state directory, so the next start takes the same and is quick. A port that is taken is passed over
@@ -64,6 +64,7 @@ def once(path, text):
 class Pop:
     def __init__(self, options):
         self.state, self.programs = os.path.abspath(options.state), os.path.abspath(options.programs)
+        self.ports_from = options.ports_from
         self.children = []  # (name, process, log)
         os.makedirs(self.state, exist_ok=True)
         os.chmod(self.state, 0o700)
@@ -167,8 +168,9 @@ class Pop:
         once(self.path("tier.secret"), secrets.token_hex(32) + "\n")
         self.token = once(self.path("token"), secrets.token_urlsafe(24) + "\n")
 
-        self.http, self.https, self.admin = port(8080), port(8443), port(9090)
-        self.origin, self.shield, self.shield_admin, self.redis = port(3000), port(8090), port(9091), port(6390)
+        usual = [8080, 8443, 9090, 3000, 8090, 9091, 6390]
+        ports = [port(self.ports_from or number) for number in usual]
+        self.http, self.https, self.admin, self.origin, self.shield, self.shield_admin, self.redis = ports
 
         self.start("origin", sys.executable, os.path.join(HERE, "origin.py"), "--port", str(self.origin))
         self.start("redis", "redis-server", "--port", str(self.redis), "--bind", "127.0.0.1", "--dir", os.path.dirname(self.path("redis", "x")),
@@ -279,6 +281,7 @@ def main():
     options = argparse.ArgumentParser()
     options.add_argument("--programs", required=True, help="where brinkd is")
     options.add_argument("--state", required=True, help="what is kept between starts")
+    options.add_argument("--ports-from", type=int, help="the first port to try, instead of the usual ones (8080, 8443, 9090, 3000, ...)")
     pop = Pop(options.parse_args())
 
     def end(number, _frame):
