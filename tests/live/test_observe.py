@@ -27,6 +27,7 @@ def test_metrics():
         c.get("/a")  # another scheme, another key
         c.get("/a")
     node.get("/none")
+    node.get("/form", method="POST", body=b"x" * 1000)
     node.purge(tags=["t"])
     metrics = node.metrics()
     names = {key.split("{")[0] for key in metrics}
@@ -37,9 +38,9 @@ def test_metrics():
         assert name in names, f"{name} is missing"
     assert node.metric("brink_requests_total", result="hit") == 2 and node.metric("brink_requests_total", result="miss") == 3, [k for k in metrics.items() if "requests_total" in k[0]]
     assert node.metric("brink_hits_total", tier="memory") == 2
-    assert node.metric("brink_request_duration_seconds_count") == 5
-    assert node.metric("brink_upstream_duration_seconds_count") == 3
-    assert node.metric("brink_bytes_total", direction="in") > 0 and node.metric("brink_bytes_total", direction="out") > 0
+    assert node.metric("brink_request_duration_seconds_count") == 6
+    assert node.metric("brink_upstream_duration_seconds_count") == 4
+    assert node.metric("brink_bytes_total", direction="in") == 1000 and node.metric("brink_bytes_total", direction="out") > 0
     assert node.metric("brink_upstream_healthy") == 1
     assert node.metric("brink_upstream_requests_total", status="200") + node.metric("brink_upstream_requests_total", status="2xx") == 2
     assert node.metric("brink_objects", tier="memory") >= 1 and 0 < node.metric("brink_bytes", tier="memory") < 64 << 20
