@@ -180,9 +180,9 @@ worker_t *worker_new(const worker_options_t *o)
     w->drain.run = worker_run_drain;
     w->forget.run = worker_run_forget;
     w->stop.run = worker_run_stop;
-    size_t n = o->node.n + sizeof " (brink)";
+    size_t n = o->node.n + sizeof "1.1  (brink)";
     char *via = mem_alloc(n);
-    snprintf(via, n, "%.*s (brink)", SPAN_ARG(o->node));
+    snprintf(via, n, "1.1 %.*s (brink)", SPAN_ARG(o->node));
     w->via = span_str(via);
     return w;
 }

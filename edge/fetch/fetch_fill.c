@@ -40,6 +40,11 @@ static void fetch_fill_clean(fetch_t *f, fields_t *fields, msec_t now_wall)
     fields_remove(fields, SPAN("age"));
     fields_remove(fields, SPAN("content-length"));
     tier_strip(fields);
+    for (size_t i = fields->n; i-- > 0;) /* how long a shield took for this answer says nothing of the next use */
+        if (span_eq(fields->v[i].name, SPAN("server-timing")) && span_starts(fields->v[i].value, SPAN("brink;"))) {
+            memmove(&fields->v[i], &fields->v[i + 1], (fields->n - i - 1) * sizeof *fields->v);
+            fields->n--;
+        }
     msec_t parsed;
     span_t date = fields_get(fields, SPAN("date"));
     if (date.p == NULL || date_parse(date, now_wall, &parsed) != ERR_OK) {

@@ -1,6 +1,5 @@
 /* What the cache did, in the words of RFC 9211 and in the short form that people grep for. */
-#include <stdio.h>
-
+#include "edge/base/text.h"
 #include "edge/request/request_priv.h"
 
 static const char *const cache_status_forwards[] = {
@@ -39,42 +38,43 @@ static const char *cache_status_short(request_t *rq)
     return "MISS";
 }
 
-static size_t cache_status_member(request_t *rq, char *out, size_t size)
+static void cache_status_member(request_t *rq, text_t *t)
 {
-    size_t n = (size_t)snprintf(out, size, "%.*s", SPAN_ARG(rq->env->node_member));
-#define ADD(...) n += n < size ? (size_t)snprintf(out + n, size - n, __VA_ARGS__) : 0
+    text_add(t, rq->env->node_member);
     if (rq->hit) {
         msec_t ttl = stored_ttl(&rq->object->meta, rq->env->loop->now.wall);
-        ADD("; hit; ttl=%lld",
-            (long long)(ttl >= 0 ? ttl / MSEC_PER_SEC : -((-ttl + MSEC_PER_SEC - 1) / MSEC_PER_SEC)));
+        text_add(t, SPAN("; hit; ttl="));
+        text_number(t, ttl >= 0 ? ttl / MSEC_PER_SEC : -((-ttl + MSEC_PER_SEC - 1) / MSEC_PER_SEC));
     } else if (rq->forward != FORWARD_NONE) {
         const fetch_t *f = rq->reader.fetch;
-        ADD("; fwd=%s", cache_status_forwards[rq->forward]);
-        if (rq->fwd_status > 0)
-            ADD("; fwd-status=%d", rq->fwd_status);
+        text_add(t, SPAN("; fwd="));
+        text_add(t, span_str(cache_status_forwards[rq->forward]));
+        if (rq->fwd_status > 0) {
+            text_add(t, SPAN("; fwd-status="));
+            text_number(t, rq->fwd_status);
+        }
         if (f != NULL && fetch_phase(f) == FETCH_STREAMING && fetch_response(f)->sharable)
-            ADD("; stored");
+            text_add(t, SPAN("; stored"));
         if (rq->collapsed)
-            ADD("; collapsed");
+            text_add(t, SPAN("; collapsed"));
     }
-    if (rq->detail != NULL)
-        ADD("; detail=%s", rq->detail);
-#undef ADD
-    return n < size ? n : size - 1;
+    if (rq->detail != NULL) {
+        text_add(t, SPAN("; detail="));
+        text_add(t, span_str(rq->detail));
+    }
 }
 
 void cache_status_add(request_t *rq, fields_t *out, span_t upstream_members)
 {
-    enum { ROOM = 512 };
+    enum { MEMBER_MOST = 256 }; /* of ours beside the node's name */
     const char *x_cache = cache_status_short(rq);
-    size_t size = upstream_members.n + ROOM + rq->env->node_member.n, n = 0;
-    char *text = arena_alloc(rq->x->arena, size);
-    if (text == NULL)
-        return;
-    if (upstream_members.n > 0)
-        n = (size_t)snprintf(text, size, "%.*s, ", SPAN_ARG(upstream_members));
-    n += cache_status_member(rq, text + n, size - n);
-    rq->cache_status = span_of(text, n);
+    text_t t = text_in(rq->x->arena, upstream_members.n + rq->env->node_member.n + MEMBER_MOST);
+    if (upstream_members.n > 0) {
+        text_add(&t, upstream_members);
+        text_add(&t, SPAN(", "));
+    }
+    cache_status_member(rq, &t);
+    rq->cache_status = text_span(&t);
     fields_add(out, SPAN("cache-status"), rq->cache_status);
     fields_add(out, SPAN("x-cache"), span_str(x_cache));
 }

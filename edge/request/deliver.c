@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "edge/base/clock.h"
+#include "edge/base/text.h"
 #include "edge/http/conditional.h"
 #include "edge/request/request_priv.h"
 
@@ -43,7 +44,9 @@ static bool deliver_in_304(span_t name)
 
 static span_t deliver_number(request_t *rq, long long n)
 {
-    return arena_printf(rq->x->arena, "%lld", n);
+    text_t t = text_in(rq->x->arena, 24);
+    text_number(&t, n);
+    return text_span(&t);
 }
 
 static bool deliver_has_age(request_t *rq)
@@ -64,8 +67,7 @@ static void deliver_add_ours(request_t *rq, fields_t *out, span_t via, span_t me
         fields_add(out, SPAN("age"),
                    deliver_number(rq, stored_age(&rq->object->meta, rq->env->loop->now.wall) / MSEC_PER_SEC));
     fields_add(out, SPAN("via"),
-               via.n > 0 ? arena_printf(x->arena, "%.*s, 1.1 %.*s", SPAN_ARG(via), SPAN_ARG(rq->env->via))
-                         : arena_printf(x->arena, "1.1 %.*s", SPAN_ARG(rq->env->via)));
+               via.n > 0 ? arena_printf(x->arena, "%.*s, %.*s", SPAN_ARG(via), SPAN_ARG(rq->env->via)) : rq->env->via);
     cache_status_add(rq, out, members);
     if (rq->from_tier && rq->stale_served)
         fields_add(out, TIER_STALE_FIELD, SPAN("1"));

@@ -108,8 +108,7 @@ err_t forward_fields(request_t *rq, bool own, fields_t *out)
         if (!forward_drops(all.v[i].name) && fields_add(out, all.v[i].name, all.v[i].value) != ERR_OK)
             return ERR_TOO_BIG;
     forward_request_id(rq);
-    span_t via = arena_printf(x->arena, "1.1 %.*s", SPAN_ARG(rq->env->via));
-    err_t err = fields_add(out, SPAN("via"), forward_append(rq, SPAN("via"), via, true));
+    err_t err = fields_add(out, SPAN("via"), forward_append(rq, SPAN("via"), rq->env->via, true));
     err |= fields_add(out, SPAN("cdn-loop"), forward_cdn_loop(rq));
     err |= fields_add(
         out, SPAN("x-forwarded-for"),

@@ -37,7 +37,7 @@ typedef struct request_env {
     void *purge_ctx;
     span_t node;                 /* name */
     span_t node_member;          /* as a member of Cache-Status: a token, or quoted */
-    span_t via;                  /* "NODE (brink)" */
+    span_t via;                  /* this node's member of Via: "1.1 NODE (brink)" */
     msec_t started;              /* wall, of this process: older copies are infinitely old to a demand by duration */
     const unsigned *site_labels; /* metrics label of each conf site */
     list_t promotions;           /* lookup.c: reads from disk that are under way */

@@ -62,7 +62,7 @@ typedef struct request {
     span_t id; /* X-Request-Id */
     request_step_t step;
     bool running, again; /* request_fsm_run is on the stack; and was asked for once more */
-    bool over; /* the last send was made */
+    bool over;           /* the last send was made */
     bool gone;
     bool cacheable; /* GET or HEAD that may be looked up */
     bool tried_disk;
