@@ -27,22 +27,27 @@ static void node_on_evict(object_t *o, store_why_t why, void *arg)
     static const unsigned reasons[STORE_WHYS] = {LABEL_REASON_SPACE, LABEL_REASON_REPLACED, LABEL_REASON_PURGED,
                                                  LABEL_REASON_SPACE};
     metrics_add2(METRIC_EVICTIONS, LABEL_TIER_MEMORY, reasons[why], 1);
-    warm_t *warm = atomic_load(&n->warm);
-    if (warm == NULL)
-        return;
     bool seen_again = atomic_load_explicit(&o->hits, memory_order_relaxed) > 0;
     bool on_disk = (atomic_load_explicit(&o->flags, memory_order_relaxed) & OBJECT_ON_DISK) != 0;
-    if (why == STORE_EVICTED && seen_again)
-        warm_put(warm, o); /* asked for again after it was filled; what was seen once isn't worth a write */
-    else if (why != STORE_EVICTED || (!on_disk && warm_maybe(warm, o->digest)))
-        warm_remove(warm, o->digest, o->variant); /* else an older copy would come back from there */
+    pthread_rwlock_rdlock(&n->warm_gate);
+    warm_t *warm = atomic_load(&n->warm);
+    if (warm != NULL) {
+        if (why == STORE_EVICTED && seen_again)
+            warm_put(warm, o); /* asked for again after it was filled; what was seen once isn't worth a write */
+        else if (why != STORE_EVICTED || (!on_disk && warm_maybe(warm, o->digest)))
+            warm_remove(warm, o->digest, o->variant); /* else an older copy would come back from there */
+    }
+    pthread_rwlock_unlock(&n->warm_gate);
 }
 
 static void node_on_worthy(object_t *o, void *arg)
 {
-    warm_t *warm = atomic_load(&((node_t *)arg)->warm);
+    node_t *n = arg;
+    pthread_rwlock_rdlock(&n->warm_gate);
+    warm_t *warm = atomic_load(&n->warm);
     if (warm != NULL)
         warm_put(warm, o);
+    pthread_rwlock_unlock(&n->warm_gate);
 }
 
 static void node_on_gap(void *ctx, purge_on_gap_t what, const char *why)
@@ -147,6 +152,7 @@ err_t node_open(const conf_t *conf, const node_inherited_t *inherited, node_t **
     n->started = clock_now();
     n->workers_n = node_workers(conf);
     pthread_mutex_init(&n->mutex, NULL);
+    pthread_rwlock_init(&n->warm_gate, NULL);
     msec_t patience = inherited != NULL ? inherited->patience : 0;
     n->node_member = mem_alloc(2 * conf->node.n + 3);
     node_member(conf->node, n->node_member);
@@ -309,7 +315,9 @@ static bool node_save(object_t *o, void *arg)
 
 static void node_close_disk(node_t *n, msec_t deadline)
 {
+    pthread_rwlock_wrlock(&n->warm_gate);
     warm_t *warm = atomic_exchange(&n->warm, NULL);
+    pthread_rwlock_unlock(&n->warm_gate);
     if (warm == NULL)
         return;
     node_saving_t s = {.node = n, .warm = warm, .deadline = deadline};
@@ -322,6 +330,20 @@ static void node_close_disk(node_t *n, msec_t deadline)
     warm_close(warm);
 }
 
+/* Disk and state go to the new process at once; what is still served here does without them, and trusts nothing stored.
+ */
+static void node_give_up_files(node_t *n, msec_t deadline)
+{
+    if (n->purge_started)
+        purge_stop(n->purge);
+    for (unsigned i = 0; i < n->workers_started; i++)
+        worker_forget_disk(n->workers[i]);
+    for (unsigned i = 0; i < n->workers_started; i++)
+        while (!worker_forgot_disk(n->workers[i]) && clock_now().boot < deadline)
+            usleep(NODE_DRAIN_POLL);
+    node_close_disk(n, deadline);
+}
+
 void node_stop(node_t *n, bool handing_over)
 {
     msec_t deadline = clock_now().boot + n->conf->drain;
@@ -330,6 +352,8 @@ void node_stop(node_t *n, bool handing_over)
         serve_keep_sockets(n->serve);
     for (unsigned i = 0; i < n->workers_started; i++)
         worker_drain(n->workers[i]);
+    if (handing_over)
+        node_give_up_files(n, deadline);
     for (unsigned i = 0; i < n->workers_started; i++)
         while (!worker_idle(n->workers[i]) && clock_now().boot < deadline)
             usleep(NODE_DRAIN_POLL);
@@ -377,6 +401,7 @@ void node_free(node_t *n)
     }
     free(n->node_member);
     conf_unref(n->conf);
+    pthread_rwlock_destroy(&n->warm_gate);
     pthread_mutex_destroy(&n->mutex);
     free(n);
 }

@@ -26,7 +26,8 @@ struct node {
     health_t *health;
     replay_t *replay;
     store_t *store;
-    warm_t *_Atomic warm; /* NULL: none, or handed over */
+    warm_t *_Atomic warm;       /* NULL: none, or handed over */
+    pthread_rwlock_t warm_gate; /* shared while the store's callbacks use `warm`, exclusive to take it away */
     collapse_t *collapse;
     accesslog_t *log;
     admin_t *admin;

@@ -34,7 +34,7 @@ struct worker {
     bool configure_posted, drain_posted, forget_posted, stop_posted;
     loop_message_t configure, drain, forget, stop;
     bool draining, stopping; /* the worker's thread only */
-    atomic_bool idle;
+    atomic_bool idle, forgot;
 };
 
 /* ---- on the worker's thread ---- */
@@ -88,6 +88,7 @@ static void worker_run_forget(loop_message_t *m)
 {
     worker_t *w = CONTAINER_OF(m, worker_t, forget);
     w->env.warm = w->env.fetch.warm = NULL;
+    atomic_store(&w->forgot, true);
 }
 
 static err_t worker_open(worker_t *w)
@@ -234,6 +235,11 @@ bool worker_idle(worker_t *w)
 void worker_forget_disk(worker_t *w)
 {
     worker_post_once(w, &w->forget_posted, &w->forget);
+}
+
+bool worker_forgot_disk(worker_t *w)
+{
+    return atomic_load(&w->forgot) || atomic_load(&w->idle);
 }
 
 void worker_stop(worker_t *w)

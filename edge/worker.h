@@ -47,6 +47,7 @@ void worker_drain(worker_t *w);
 bool worker_idle(worker_t *w); /* after worker_drain: nobody is served any more */
 /* From now on requests do without the disk (it is being handed over). */
 void worker_forget_disk(worker_t *w);
+bool worker_forgot_disk(worker_t *w); /* it is so */
 /* Cuts what is left and ends the thread. */
 void worker_stop(worker_t *w);
 /* When all workers were stopped: runs what they still had to say to each other's loops. Returns how much it was; call

@@ -294,6 +294,12 @@ void journal_stop(journal_t *j)
     j->started = false;
 }
 
+void journal_release(journal_t *j)
+{
+    CHECK(!j->started);
+    journal_lmdb_close(&j->file);
+}
+
 void journal_close(journal_t *j)
 {
     if (j == NULL)

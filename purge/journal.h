@@ -75,6 +75,8 @@ err_t journal_open(const char *directory, size_t max_values, journal_t **out, le
 err_t journal_start(journal_t *j);
 void journal_stop(
     journal_t *j); /* writes what waits, once; then ends the thread. What can't be written is reported as ERR_CLOSED */
+/* After journal_stop: gives up file and lock, for another process. Nothing can be read any more. */
+void journal_release(journal_t *j);
 void journal_close(journal_t *j);
 
 void journal_post(journal_t *j, const journal_item_t *item);

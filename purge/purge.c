@@ -126,6 +126,8 @@ void purge_stop(purge_t *p)
     journal_stop(p->journal); /* tells everyone who waits for it; the thread passes that on before it ends */
     loop_post(&p->loop, &p->stop);
     pthread_join(p->thread, NULL);
+    journal_release(p->journal);
+    atomic_store(&p->doubt, true); /* purges are no longer heard of */
 }
 
 static void purge_free_list(list_t *l)

@@ -67,7 +67,8 @@ typedef struct purge_options { /* strings are copied */
 err_t purge_open(const purge_options_t *o, purge_t **out, char *err, size_t err_size);
 /* Starts the threads. stored_objects: the caches are not empty (then a missing cursor is a gap). */
 err_t purge_start(purge_t *p, bool stored_objects);
-/* Stops and joins the threads; what is queued for the journal is written first. Waiting submissions are answered. */
+/* Stops and joins the threads; what is queued for the journal is written first. Waiting submissions are answered. The
+ * state directory is free for another process then, and purge_in_doubt is true: this one hears of no purge any more. */
 void purge_stop(purge_t *p);
 void purge_free(purge_t *p); /* after purge_stop (or if never started); the ledger goes too */
 
