@@ -50,11 +50,10 @@ static void fetch_nudged(loop_message_t *m)
     fetch_t *f = CONTAINER_OF(m, fetch_t, nudge);
     pthread_mutex_lock(&f->mutex);
     f->nudged = false;
-    bool alone = list_empty(&f->readers);
+    bool given_up = list_empty(&f->readers) && (f->closed || !f->spec.share);
     pthread_mutex_unlock(&f->mutex);
-    bool shared = f->spec.share && !f->windowed && (fetch_phase(f) == FETCH_WAITING || f->response.sharable);
     if (!f->ended) {
-        if (alone && !shared)
+        if (given_up)
             fetch_fsm_abandon(f);
         else if (f->paused && !fetch_window_full(f))
             fetch_fsm_resume(f);
@@ -73,7 +72,8 @@ fetch_t *fetch_new(const fetch_deps_t *deps, const fetch_spec_t *spec)
     arena_init(&f->arena, 0);
     f->started_wall = deps->loop->now.wall;
     f->deps = deps;
-    f->labels = deps->upstream_labels;
+    f->store = deps->store;
+    f->labels = spec->upstream_labels != NULL ? spec->upstream_labels : deps->upstream_labels;
     f->spec = *spec;
     upstreams_ref(spec->upstreams);
     fetch_copy_key(f, spec->key);
@@ -109,7 +109,8 @@ void fetch_unref(fetch_t *f)
 {
     if (f == NULL || atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) != 1)
         return;
-    CHECK(list_empty(&f->readers) && f->call == NULL);
+    CHECK(list_empty(&f->readers) && f->call == NULL && !f->filling);
+    store_unreserve(f->store, f->reserved); /* a body that isn't stored counts as long as somebody reads it */
     notice_release(&f->notice);
     pthread_mutex_destroy(&f->mutex);
     object_unref(f->response.object);
@@ -133,6 +134,22 @@ void fetch_settle(fetch_t *f)
     f->settled = true;
     if (f->spec.on_settled != NULL)
         f->spec.on_settled(f, f->spec.arg);
+}
+
+void fetch_close(fetch_t *f)
+{
+    pthread_mutex_lock(&f->mutex);
+    f->closed = true;
+    atomic_store_explicit(&f->windowed, true, memory_order_seq_cst);
+    pthread_mutex_unlock(&f->mutex);
+}
+
+bool fetch_unwanted(fetch_t *f)
+{
+    pthread_mutex_lock(&f->mutex);
+    bool unwanted = f->closed && list_empty(&f->readers);
+    pthread_mutex_unlock(&f->mutex);
+    return unwanted;
 }
 
 fetch_phase_t fetch_phase(const fetch_t *f)
@@ -213,14 +230,17 @@ static void fetch_tell_owner(fetch_t *f)
     }
 }
 
-void fetch_attach(fetch_t *f, fetch_reader_t *r, void (*run)(notice_waiter_t *))
+bool fetch_attach(fetch_t *f, fetch_reader_t *r, void (*run)(notice_waiter_t *))
 {
-    r->fetch = fetch_ref(f);
     notice_waiter_init(&r->waiter, run);
     atomic_init(&r->consumed, 0);
     pthread_mutex_lock(&f->mutex);
-    list_push_back(&f->readers, &r->link);
+    bool open = !f->closed;
+    if (open)
+        list_push_back(&f->readers, &r->link);
     pthread_mutex_unlock(&f->mutex);
+    r->fetch = open ? fetch_ref(f) : NULL;
+    return open;
 }
 
 void fetch_wait(fetch_reader_t *r, loop_t *loop)
@@ -231,9 +251,9 @@ void fetch_wait(fetch_reader_t *r, loop_t *loop)
 void fetch_consumed(fetch_reader_t *r, uint64_t upto)
 {
     fetch_t *f = r->fetch;
-    uint64_t before = atomic_exchange_explicit(&r->consumed, upto, memory_order_acq_rel);
+    uint64_t before = atomic_exchange_explicit(&r->consumed, upto, memory_order_seq_cst);
     /* only a response that is not stored is held back; telling its owner at each half window is enough */
-    if (atomic_load_explicit(&f->windowed, memory_order_relaxed) &&
+    if (atomic_load_explicit(&f->windowed, memory_order_seq_cst) &&
         upto / (FETCH_WINDOW / 2) != before / (FETCH_WINDOW / 2))
         fetch_tell_owner(f);
 }
@@ -271,7 +291,7 @@ bool fetch_window_full(fetch_t *f)
     size_t freed = body_trim(body, least);
     if (f->reserved > 0) {
         size_t back = freed < f->reserved ? freed : (size_t)f->reserved;
-        store_unreserve(f->deps->store, back);
+        store_unreserve(f->store, back);
         f->reserved -= back;
     }
     return body_length(body) - least >= FETCH_WINDOW;

@@ -41,6 +41,7 @@ typedef struct fetch_deps {
 /* What to fetch. Everything is copied (upstreams are referenced, and with them the configuration). */
 typedef struct fetch_spec {
     upstreams_t *upstreams;
+    const unsigned *upstream_labels; /* of metrics, for the servers of `upstreams`; NULL: those of the deps */
     const conf_site_t *site;
     rules_t rules;
     const cache_key_t *key;
@@ -72,6 +73,7 @@ typedef struct fetch_response {
     bool sharable;       /* others may use it and it will be stored if it ends well */
     bool stale_from_shield;
     bool via_shield;
+    bool bodiless;       /* answers HEAD: the length is what the head said, not that of the body */
     storable_t storable; /* why (not) */
 } fetch_response_t;
 
@@ -105,8 +107,9 @@ typedef struct fetch_reader {
     _Atomic uint64_t consumed;
 } fetch_reader_t;
 
-/* On the reader's loop. `run` is called there once after each fetch_wait, when something changed. */
-void fetch_attach(fetch_t *f, fetch_reader_t *r, void (*run)(notice_waiter_t *));
+/* On the reader's loop. `run` is called there once after each fetch_wait, when something changed. False: it takes no
+ * new readers any more, since what it held is being given back as it is read. Never before fetch_run. */
+bool fetch_attach(fetch_t *f, fetch_reader_t *r, void (*run)(notice_waiter_t *));
 void fetch_wait(fetch_reader_t *r, loop_t *loop);      /* before looking at the state for the last time */
 void fetch_consumed(fetch_reader_t *r, uint64_t upto); /* bytes that won't be read again; lets the upstream go on */
 void fetch_detach(fetch_reader_t *r);

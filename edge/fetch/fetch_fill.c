@@ -110,6 +110,18 @@ static fetch_fill_verdict_t fetch_fill_not_modified(fetch_t *f, const fields_t *
     return FETCH_FILL_OK;
 }
 
+static bool fetch_fill_conditional(const fields_t *request)
+{
+    return fields_has(request, SPAN("if-none-match")) || fields_has(request, SPAN("if-modified-since"));
+}
+
+static void fetch_fill_counted(fetch_t *f, bool filling)
+{
+    if (f->filling != filling)
+        metrics_gauge_add(METRIC_FILLS_RUNNING, 0, filling ? 1 : -1);
+    f->filling = filling;
+}
+
 fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *received, int64_t content_length)
 {
     msec_t now = f->deps->loop->now.wall;
@@ -121,10 +133,14 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
             return FETCH_FILL_BAD;
     }
     fetch_response_t *r = &f->response;
-    *r = (fetch_response_t){.upstream_status = status, .via_shield = (f->hop.kind == ROUTE_SHIELD)};
-    r->stale_from_shield = (f->hop.kind == ROUTE_SHIELD) && fields_has(&fields, TIER_STALE_FIELD);
+    *r = (fetch_response_t){.upstream_status = status,
+                            .via_shield = f->hop.kind == ROUTE_SHIELD,
+                            .bodiless = f->spec.method == METHOD_HEAD && status != 304};
+    r->stale_from_shield = r->via_shield && fields_has(&fields, TIER_STALE_FIELD);
     if (status == 304 && f->validators_sent)
         return fetch_fill_not_modified(f, &fields, now);
+    if (status == 304 && !fetch_fill_conditional(&f->forward))
+        return FETCH_FILL_BAD; /* nobody asked whether anything was modified: there is no content to speak of */
 
     stored_t meta;
     stored_describe(&meta, status, &fields, &f->request, &f->spec.rules, f->request_time, now, &f->arena);
@@ -152,11 +168,12 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
         body_unref(body);
         return FETCH_FILL_BAD;
     }
-    if ((f->hop.kind == ROUTE_SHIELD))
+    if (r->via_shield)
         atomic_fetch_or(&r->object->flags, OBJECT_VIA_SHIELD);
     r->sharable = room && r->storable == STORABLE_YES;
+    fetch_fill_counted(f, r->sharable);
     if (!r->sharable) {
-        atomic_store_explicit(&f->windowed, true, memory_order_relaxed);
+        fetch_close(f);
         if (f->spec.share && !wanted)
             metrics_add(METRIC_FILLS, LABEL_FILL_UNCACHEABLE, 1);
     }
@@ -167,14 +184,15 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
 static void fetch_fill_overflow(fetch_t *f, unsigned why)
 {
     metrics_add(METRIC_FILLS, why, 1);
-    atomic_store_explicit(&f->windowed, true, memory_order_relaxed);
+    fetch_fill_counted(f, false);
+    fetch_close(f);
     fetch_settle(f);
 }
 
 err_t fetch_fill_body(fetch_t *f, span_t bytes)
 {
     body_t *body = f->response.object->body;
-    if (!atomic_load_explicit(&f->windowed, memory_order_relaxed) && body->declared < 0) {
+    if (f->filling && body->declared < 0) {
         if (body_length(body) + bytes.n > fetch_fill_most(f))
             fetch_fill_overflow(f, LABEL_FILL_TOO_BIG);
         else if (!fetch_fill_reserve(f, body_would_grow(body, bytes.n)))
@@ -217,13 +235,11 @@ void fetch_fill_end(fetch_t *f, bool whole)
         int64_t declared = f->spec.method == METHOD_HEAD ? -1 : o->meta.content_length;
         if (declared >= 0 && body_length(body) != (uint64_t)declared)
             whole = false;
-        bool keep = whole && f->response.sharable && !atomic_load_explicit(&f->windowed, memory_order_relaxed);
         body_end(body, whole ? BODY_COMPLETE : BODY_FAILED);
-        if (keep)
+        if (f->filling && whole)
             fetch_fill_commit(f);
-        else if (!whole && f->response.sharable)
+        else if (f->filling)
             metrics_add(METRIC_FILLS, LABEL_FILL_CUT, 1);
     }
-    store_unreserve(f->deps->store, f->reserved);
-    f->reserved = 0;
+    fetch_fill_counted(f, false);
 }

@@ -28,6 +28,11 @@ static void fetch_fsm_fail(fetch_t *f, upstream_result_t result)
     fetch_fsm_finish(f);
 }
 
+static bool fetch_fsm_expects_body(method_t m)
+{
+    return m == METHOD_POST || m == METHOD_PUT || m == METHOD_PATCH;
+}
+
 static void fetch_fsm_send(fetch_t *f)
 {
     const conf_t *conf = upstreams_conf(f->spec.upstreams);
@@ -53,7 +58,8 @@ static void fetch_fsm_send(fetch_t *f)
         .target = f->spec.target,
         .fields = &fields,
         .body = f->spec.body,
-        .has_body = f->spec.has_body,
+        .has_body =
+            f->spec.has_body || fetch_fsm_expects_body(f->spec.method), /* says so when there is none: RFC 9110 8.6 */
         .once = !f->route.idempotent,
         .head = f->spec.method == METHOD_HEAD,
         .connect_timeout = conf->upstream.connect_timeout,
@@ -89,32 +95,36 @@ static void fetch_fsm_on_head(void *arg, int status, const fields_t *fields, int
                  fetch_upstream_name(f), SPAN_ARG(why));
         f->deps->client->ops->cancel(f->call);
         f->call = NULL;
-        fetch_route_report(f, UPSTREAM_CLOSED, status);
+        fetch_route_answered(f, status);
+        fetch_route_ended(f, UPSTREAM_CLOSED);
         f->result = UPSTREAM_CLOSED;
         route_failed(&f->route, ROUTE_UNSENT);
         fetch_fsm_send(f);
         return;
     }
+    fetch_route_answered(f, status);
     switch (fetch_fill_head(f, status, fields, content_length)) {
     case FETCH_FILL_OK:
-        fetch_route_report(f, UPSTREAM_OK, status);
         fetch_publish(f, FETCH_STREAMING);
         if (!f->response.sharable)
             fetch_settle(f);
         notice_wake(&f->notice);
+        if (fetch_unwanted(f)) /* nobody waits any more, and it is not for the cache */
+            fetch_fsm_abandon(f);
         break;
     case FETCH_FILL_AGAIN_UNCONDITIONAL:
-        fetch_route_report(f, UPSTREAM_OK, status);
         f->deps->client->ops->cancel(f->call);
         f->call = NULL;
+        fetch_route_ended(f, UPSTREAM_OK);
         object_unref(f->spec.validate);
         f->spec.validate = NULL;
+        f->route = (route_t){.idempotent = f->route.idempotent, .no_shield = f->route.no_shield}; /* nothing failed */
         fetch_fsm_send(f);
         break;
     case FETCH_FILL_BAD:
         f->deps->client->ops->cancel(f->call);
         f->call = NULL;
-        fetch_route_report(f, UPSTREAM_MALFORMED, status);
+        fetch_route_ended(f, UPSTREAM_MALFORMED);
         fetch_fsm_fail(f, UPSTREAM_MALFORMED);
         break;
     }
@@ -131,11 +141,14 @@ static bool fetch_fsm_on_body(void *arg, span_t bytes)
     }
     if (fetch_fill_body(f, bytes) != ERR_OK) {
         f->deps->client->ops->cancel(f->call);
+        fetch_route_ended(f, UPSTREAM_MALFORMED);
         fetch_fill_end(f, false);
         fetch_fsm_finish(f);
         return true;
     }
     notice_wake(&f->notice);
+    if (fetch_unwanted(f))
+        fetch_fsm_abandon(f);
     return true;
 }
 
@@ -143,6 +156,7 @@ static void fetch_fsm_on_done(void *arg, upstream_result_t result)
 {
     fetch_t *f = arg;
     f->call = NULL;
+    fetch_route_ended(f, result);
     if (fetch_phase(f) == FETCH_STREAMING) {
         if (result != UPSTREAM_OK)
             log_warn("upstream %s: response to %.*s %.*s not complete: %s", fetch_upstream_name(f),
@@ -151,7 +165,6 @@ static void fetch_fsm_on_done(void *arg, upstream_result_t result)
         fetch_fsm_finish(f);
         return;
     }
-    fetch_route_report(f, result, 0);
     f->result = result;
     if (result == UPSTREAM_ABANDONED) { /* the node stops */
         fetch_fsm_fail(f, result);
@@ -185,7 +198,7 @@ void fetch_fsm_abandon(fetch_t *f)
     if (f->call != NULL)
         f->deps->client->ops->cancel(f->call);
     f->call = NULL;
-    fetch_route_report(f, UPSTREAM_ABANDONED, 0);
+    fetch_route_ended(f, UPSTREAM_ABANDONED);
     if (fetch_phase(f) == FETCH_STREAMING) {
         fetch_fill_end(f, false);
         fetch_fsm_finish(f);

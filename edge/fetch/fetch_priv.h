@@ -8,6 +8,7 @@ struct fetch {
     atomic_int refs;
     notice_t notice;
     const fetch_deps_t *deps;
+    store_t *store;
     fetch_spec_t spec; /* with everything it points to copied into the arena or referenced */
     cache_key_t key;
     fields_t request, forward;
@@ -27,22 +28,30 @@ struct fetch {
     /* ---- owner only ---- */
     upstream_call_t *call;
     route_t route;
-    upstreams_target_t hop; /* .health NULL: reported already */
+    upstreams_target_t hop; /* .health NULL: none is running */
     bool validators_sent, paused, settled, ended;
-    msec_t request_time; /* wall: of the attempt that is running */
-    int64_t started_nanos;
-    uint64_t reserved;    /* bytes of the memory budget held for the body */
+    bool answered;               /* the attempt that is running has a head */
+    bool filling;                /* counted as a fill */
+    const conf_origin_t *failed; /* of the attempt before */
+    msec_t request_time;         /* wall: of the attempt that is running */
+    int64_t started_nanos, sent_nanos;
+    uint64_t reserved;    /* bytes of the memory budget held for the body, until its last reader is gone */
     loop_message_t nudge; /* readers → owner: consumed, or gone */
 
     /* ---- readers ---- */
-    pthread_mutex_t mutex; /* guards readers, nudged */
+    pthread_mutex_t mutex; /* guards readers, nudged, closed */
     list_t readers;
     bool nudged;
+    bool closed; /* takes no new readers: they would miss the beginning */
 };
 
 /* fetch.c */
 void fetch_publish(fetch_t *f, fetch_phase_t phase);
 void fetch_settle(fetch_t *f);
+/* What arrives is for the readers of now alone. */
+void fetch_close(fetch_t *f);
+/* Closed, and the last reader has left (or there never was one). */
+bool fetch_unwanted(fetch_t *f);
 bool fetch_window_full(fetch_t *f);
 
 /* fetch_fsm.c: drives the attempts. */
@@ -50,10 +59,11 @@ void fetch_fsm_begin(fetch_t *f);
 void fetch_fsm_resume(fetch_t *f);
 void fetch_fsm_abandon(fetch_t *f);
 
-/* fetch_route.c: chooses the next upstream and adds what it must be told; false: nobody left. Every attempt is reported
- * once. */
+/* fetch_route.c: chooses the next upstream and adds what it must be told; false: nobody left. Every attempt has one
+ * fetch_route_ended, and before it a fetch_route_answered if a head came. */
 bool fetch_route_next(fetch_t *f, fields_t *fields);
-void fetch_route_report(fetch_t *f, upstream_result_t result, int status);
+void fetch_route_answered(fetch_t *f, int status);
+void fetch_route_ended(fetch_t *f, upstream_result_t result);
 
 /* fetch_fill.c: turns what arrives into a stored response. */
 typedef enum fetch_fill_verdict { FETCH_FILL_OK, FETCH_FILL_AGAIN_UNCONDITIONAL, FETCH_FILL_BAD } fetch_fill_verdict_t;

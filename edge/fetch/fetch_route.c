@@ -1,5 +1,6 @@
 /* Where the next attempt goes, and what that hop must be told: the Host it knows the site by; for a shield the tier's
  * signed field with the purges that the edge has applied, so that no older copy comes back. */
+#include "edge/base/clock.h"
 #include "edge/base/log.h"
 #include "edge/fetch/fetch_priv.h"
 #include "edge/tbl/metrics.h"
@@ -44,21 +45,42 @@ bool fetch_route_next(fetch_t *f, fields_t *fields)
         route_failed(&f->route, ROUTE_UNSENT);
     }
     health_begin(f->hop.health);
+    if (f->failed != NULL)
+        metrics_add(METRIC_UPSTREAM_RETRIES, f->labels[f->failed->index], 1);
+    f->failed = NULL;
+    f->answered = false;
+    f->sent_nanos = clock_nanos();
     return true;
 }
 
-void fetch_route_report(fetch_t *f, upstream_result_t result, int status)
+void fetch_route_answered(fetch_t *f, int status)
+{
+    f->answered = true;
+    metrics_add2(METRIC_UPSTREAM_REQUESTS, f->labels[f->hop.server->index], metrics_status(status), 1);
+    metrics_observe(METRIC_UPSTREAM_FIRST_BYTE, 0, clock_nanos() - f->sent_nanos);
+}
+
+/* What we gave up says nothing of the server unless it had answered by then. */
+static health_result_t fetch_route_health(const fetch_t *f, upstream_result_t result)
+{
+    if (result == UPSTREAM_ABANDONED)
+        return f->answered ? HEALTH_OK : HEALTH_UNKNOWN;
+    return result == UPSTREAM_OK ? HEALTH_OK : HEALTH_FAILED;
+}
+
+void fetch_route_ended(fetch_t *f, upstream_result_t result)
 {
     if (f->hop.health == NULL)
         return;
     unsigned label = f->labels[f->hop.server->index];
-    health_end(f->hop.health,
-               result == UPSTREAM_OK          ? HEALTH_OK
-               : result == UPSTREAM_ABANDONED ? HEALTH_UNKNOWN
-                                              : HEALTH_FAILED,
-               f->deps->loop->now.boot);
+    health_end(f->hop.health, fetch_route_health(f, result), f->deps->loop->now.boot);
     f->hop.health = NULL;
-    metrics_add2(METRIC_UPSTREAM_REQUESTS, label, metrics_status(status), 1);
-    if (result != UPSTREAM_OK && result != UPSTREAM_ABANDONED)
-        metrics_add2(METRIC_UPSTREAM_ERRORS, label, (unsigned)result, 1); /* the rows of both tables agree */
+    if (!f->answered)
+        metrics_add2(METRIC_UPSTREAM_REQUESTS, label, metrics_status(0), 1);
+    if (result == UPSTREAM_OK)
+        metrics_observe(METRIC_UPSTREAM_DURATION, 0, clock_nanos() - f->sent_nanos);
+    if (result == UPSTREAM_OK || result == UPSTREAM_ABANDONED)
+        return;
+    metrics_add2(METRIC_UPSTREAM_ERRORS, label, (unsigned)result, 1); /* the rows of both tables agree */
+    f->failed = f->hop.server;
 }

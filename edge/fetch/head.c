@@ -1,7 +1,7 @@
 /* Two parsers that read one head differently are how responses get smuggled and caches poisoned, so anything that could
  * be read in two ways ends the response: bare CR or LF, folded lines, white space before the colon, bytes that no field
  * may have, Content-Length that is not one plain number (a list of equal ones included: RFC 9112 6.3 lets us refuse),
- * Content-Length beside Transfer-Encoding, Transfer-Encoding that is not exactly "chunked" or comes from HTTP/1.0. */
+ * Content-Length beside Transfer-Encoding, a Transfer-Encoding of any coding but "chunked", or from HTTP/1.0. */
 #include "edge/fetch/head.h"
 
 #include "edge/http/method.h"
@@ -59,15 +59,25 @@ static bool head_length(head_t *h, span_t value)
     return true;
 }
 
+/* A word that names no coding, "identity" or one of somebody's own: there is nothing to undo, and the body ends with
+ * the connection (RFC 9112 6.3). A coding that exists would have to be undone, and a list may end in chunked. */
+static bool head_means_nothing(span_t value)
+{
+    static const span_t codings[] = {SPAN("chunked"), SPAN("gzip"),       SPAN("x-gzip"), SPAN("deflate"),
+                                     SPAN("compress"), SPAN("x-compress"), SPAN("br"),     SPAN("zstd")};
+    for (size_t i = 0; i < sizeof codings / sizeof *codings; i++)
+        if (span_caseeq(value, codings[i]))
+            return false;
+    return fields_name_valid(value);
+}
+
 static head_verdict_t head_end(head_t *h)
 {
-    if (h->status == 101 || (h->chunked && h->content_length >= 0) || (h->chunked && h->minor == 0))
+    if (h->status == 101 || ((h->chunked || h->unknown_coding) && (h->content_length >= 0 || h->minor == 0)))
         return HEAD_BAD;
     fields_remove_hop_by_hop(&h->fields);
-    if (h->status < 200) {
-        return HEAD_INFORMATIONAL;
-    }
-    return HEAD_FINAL;
+    h->ended = h->status < 200;
+    return h->ended ? HEAD_INFORMATIONAL : HEAD_FINAL;
 }
 
 head_verdict_t head_line(head_t *h, span_t line)
@@ -80,7 +90,7 @@ head_verdict_t head_line(head_t *h, span_t line)
         return HEAD_OVER;
     if (memchr(line.p, '\r', line.n) != NULL || memchr(line.p, '\0', line.n) != NULL)
         return HEAD_BAD;
-    if (h->status == 0 || (h->status < 200 && span_starts(line, SPAN("HTTP/"))))
+    if (h->status == 0 || h->ended)
         return head_status(h, line);
     if (line.n == 0)
         return head_end(h);
@@ -99,10 +109,11 @@ head_verdict_t head_line(head_t *h, span_t line)
     if (span_eq(name, SPAN("content-length")))
         return head_length(h, value) ? HEAD_MORE : HEAD_BAD;
     if (span_eq(name, SPAN("transfer-encoding"))) {
-        if (h->chunked || !span_caseeq(value, SPAN("chunked")))
+        if (h->chunked || h->unknown_coding)
             return HEAD_BAD;
-        h->chunked = true;
-        return HEAD_MORE;
+        h->chunked = span_caseeq(value, SPAN("chunked"));
+        h->unknown_coding = !h->chunked;
+        return h->chunked || head_means_nothing(value) ? HEAD_MORE : HEAD_BAD;
     }
     if (h->fields.n >= HEAD_FIELDS_MOST || fields_add(&h->fields, name, value) != ERR_OK)
         return HEAD_OVER;

@@ -37,7 +37,8 @@ typedef struct upstream_curl {
     list_t calls;
     CURL *spare[UPSTREAM_CURL_SPARE];
     size_t spares;
-    int depth; /* within a call into curl: calls are then freed later */
+    int depth;   /* within a call into curl: calls are then freed later */
+    bool closed; /* only the kick that is on its way still needs it */
     list_t dead;
 } upstream_curl_t;
 
@@ -50,7 +51,7 @@ struct upstream_call {
     void *arg;
     head_t head;
     loop_timer_t timer; /* first byte, then idle */
-    msec_t idle_timeout, active;
+    msec_t first_byte_timeout, idle_timeout, active;
     bool had_head, cancelled, paused;
     upstream_result_t why; /* set before a callback aborts the transfer */
     char *url, *target, *method;
@@ -75,8 +76,9 @@ static int upstream_curl_on_socket(CURL *easy, curl_socket_t fd, int what, void 
     }
     struct epoll_event ev = {.events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0),
                              .data.fd = fd};
-    if (epoll_ctl(u->epoll_fd, known != NULL ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev) != 0 && errno == EEXIST)
-        epoll_ctl(u->epoll_fd, EPOLL_CTL_MOD, fd, &ev);
+    /* descriptors are closed and used again behind our back: what is known of one may be of its predecessor */
+    if (epoll_ctl(u->epoll_fd, known != NULL ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev) != 0)
+        epoll_ctl(u->epoll_fd, errno == EEXIST ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev);
     curl_multi_assign(u->multi, fd, u);
     return 0;
 }
@@ -98,6 +100,17 @@ static void upstream_curl_timer_due(loop_timer_t *t)
 }
 
 /* ---- what curl tells of a transfer ---- */
+
+/* The connection stands and the request goes out now. */
+static int upstream_curl_on_ready(void *data, char *ip, char *local_ip, int port, int local_port)
+{
+    upstream_call_t *c = data;
+    (void)ip, (void)local_ip, (void)port, (void)local_port;
+    if (c->cancelled)
+        return CURL_PREREQFUNC_ABORT;
+    loop_timer_start(c->client->base.loop, &c->timer, c->first_byte_timeout);
+    return CURL_PREREQFUNC_OK;
+}
 
 static size_t upstream_curl_on_header(char *p, size_t size, size_t n, void *data)
 {
@@ -196,6 +209,8 @@ static upstream_result_t upstream_curl_result(const upstream_call_t *c, CURLcode
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
         return UPSTREAM_TLS_CERTIFICATE;
+    case CURLE_OUT_OF_MEMORY: /* what curl says of a header line over its own limit */
+        return c->had_head ? UPSTREAM_CUT : UPSTREAM_HEAD_TOO_BIG;
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_BAD_CONTENT_ENCODING:
@@ -225,6 +240,12 @@ static void upstream_curl_reap(upstream_curl_t *u)
     }
 }
 
+static void upstream_curl_bury(upstream_curl_t *u)
+{
+    while (!list_empty(&u->dead))
+        upstream_curl_free_call(LIST_ITEM(u->dead.next, upstream_call_t, link));
+}
+
 /* The one way into curl: events may cancel calls, which are freed when curl is off the stack. */
 static void upstream_curl_run(upstream_curl_t *u, curl_socket_t fd, int what)
 {
@@ -235,8 +256,7 @@ static void upstream_curl_run(upstream_curl_t *u, curl_socket_t fd, int what)
     if (u->depth > 0)
         return;
     upstream_curl_reap(u);
-    for (list_t *node; (node = u->dead.next) != &u->dead;)
-        upstream_curl_free_call(LIST_ITEM(node, upstream_call_t, link));
+    upstream_curl_bury(u);
 }
 
 void upstream_curl_ready(void *arg)
@@ -254,6 +274,10 @@ static void upstream_curl_kick(loop_message_t *m)
 {
     upstream_curl_t *u = CONTAINER_OF(m, upstream_curl_t, kick);
     u->kicked = false;
+    if (u->closed) {
+        free(u);
+        return;
+    }
     for (list_t *node; (node = list_pop_front(&u->pending)) != NULL;) {
         list_push_back(&u->calls, node);
         CHECK(curl_multi_add_handle(u->multi, LIST_ITEM(node, upstream_call_t, link)->easy) == CURLM_OK);
@@ -364,6 +388,7 @@ static upstream_call_t *upstream_curl_start(upstream_t *base, const upstream_req
     c->events = events;
     c->arg = arg;
     c->idle_timeout = r->idle_timeout;
+    c->first_byte_timeout = r->first_byte_timeout;
     c->timer.run = upstream_curl_timeout;
     head_init(&c->head);
     CURL *e = c->easy = u->spares > 0 ? u->spare[--u->spares] : curl_easy_init();
@@ -379,6 +404,8 @@ static upstream_call_t *upstream_curl_start(upstream_t *base, const upstream_req
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)r->connect_timeout);
     curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, upstream_curl_on_header);
     curl_easy_setopt(e, CURLOPT_HEADERDATA, c);
+    curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, upstream_curl_on_ready);
+    curl_easy_setopt(e, CURLOPT_PREREQDATA, c);
     curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, upstream_curl_on_body);
     curl_easy_setopt(e, CURLOPT_WRITEDATA, c);
     upstream_curl_connect_to(c, &r->to);
@@ -386,6 +413,7 @@ static upstream_call_t *upstream_curl_start(upstream_t *base, const upstream_req
     if (r->once) /* libcurl sends again by itself when a kept connection turns out to be closed */
         curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
     list_push_back(&u->pending, &c->link);
+    /* curl watches the connecting; this is for the case that it doesn't come to an end */
     loop_timer_start(base->loop, &c->timer, r->connect_timeout + r->first_byte_timeout);
     upstream_curl_kick_soon(u);
     return c;
@@ -400,7 +428,8 @@ static void upstream_curl_resume(upstream_call_t *c)
     c->active = u->base.loop->now.boot;
     u->depth++;
     curl_easy_pause(c->easy, CURLPAUSE_CONT); /* may tell of bytes at once */
-    u->depth--;
+    if (--u->depth == 0)
+        upstream_curl_bury(u);
     upstream_curl_kick_soon(u); /* an error in there is only found by running curl */
 }
 
@@ -414,7 +443,6 @@ static void upstream_curl_cancel(upstream_call_t *c)
     c->cancelled = true;
     list_remove(&c->link);
     list_push_back(&u->dead, &c->link);
-    upstream_curl_kick_soon(u); /* depth may be that of upstream_curl_resume, which does not free the dead */
 }
 
 static const upstream_ops_t upstream_curl_ops = {
@@ -454,8 +482,7 @@ void upstream_curl_free(upstream_t *base)
     for (size_t i = 0; i < 2; i++)
         while (!list_empty(running[i]))
             upstream_curl_finish(LIST_ITEM(running[i]->next, upstream_call_t, link), UPSTREAM_ABANDONED);
-    while (!list_empty(&u->dead))
-        upstream_curl_free_call(LIST_ITEM(u->dead.next, upstream_call_t, link));
+    upstream_curl_bury(u);
     while (u->spares > 0)
         curl_easy_cleanup(u->spare[--u->spares]);
     loop_timer_stop(base->loop, &u->timer);
@@ -463,7 +490,9 @@ void upstream_curl_free(upstream_t *base)
         curl_multi_cleanup(u->multi);
     if (u->epoll_fd >= 0)
         close(u->epoll_fd);
-    free(u);
+    u->closed = true;
+    if (!u->kicked)
+        free(u);
 }
 
 int upstream_curl_fd(const upstream_t *u)

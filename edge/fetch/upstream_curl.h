@@ -8,7 +8,8 @@
 err_t upstream_curl_global_init(void);
 /* NULL when libcurl or the system refuse. Belongs to the loop's thread. */
 upstream_t *upstream_curl_new(loop_t *loop);
-void upstream_curl_free(upstream_t *u); /* calls still running are done as UPSTREAM_ABANDONED */
+/* Calls still running are done as UPSTREAM_ABANDONED. The loop must run its messages once more, if it has any. */
+void upstream_curl_free(upstream_t *u);
 /* The descriptor that the loop watches for readability, and what it calls then. */
 int upstream_curl_fd(const upstream_t *u);
 void upstream_curl_ready(void *u);

@@ -186,6 +186,8 @@ request_go_t accept_step(request_t *rq)
         rq->pass_target = whole;
     }
     if (!rq->cacheable) {
+        if (rq->cc.only_if_cached && method_safe(x->method))
+            return deliver_error(rq, 504, "only-if-cached", "this is never stored, and the request asked for no more");
         rq->private_fetch = true;
         rq->forward = rq->x->method == METHOD_GET || rq->x->method == METHOD_HEAD ? FORWARD_BYPASS : FORWARD_METHOD;
         rq->detail = rq->forward == FORWARD_BYPASS ? "rule" : NULL;

@@ -8,7 +8,6 @@
 
 #include "edge/base/mem.h"
 #include "edge/policy/invalidate.h"
-#include "edge/policy/vary.h"
 #include "edge/request/request_priv.h"
 
 enum {
@@ -65,14 +64,16 @@ static bool collapse_joinable(request_t *rq, fetch_t *f)
 {
     if (!span_eq(fetch_key(f)->text, rq->key.text) || fetch_covered(f, rq->env->ledger))
         return false;
-    if (rq->mark == MARK_STRICT && !fetch_past_shields(f))
+    if ((rq->mark == MARK_STRICT || purge_in_doubt(rq->env->purge)) && !fetch_past_shields(f))
         return false;
     if (lookup_too_old(rq, fetch_started(f)))
         return false;
     if (fetch_phase(f) != FETCH_STREAMING)
         return fetch_phase(f) == FETCH_WAITING;
+    /* what has been arriving for a while is like a stored response: it may have become stale on its way */
     const object_t *o = fetch_response(f)->object;
-    return fetch_response(f)->sharable && vary_match(object_selecting(o), &rq->x->fields, rq->x->arena);
+    return fetch_response(f)->sharable && lookup_selects(rq, object_selecting(o)) &&
+           reuse_decide(&o->meta, MARK_NONE, &rq->cc, rq->env->loop->now.wall).use == REUSE_HIT;
 }
 
 static fetch_t *collapse_find(request_t *rq)
@@ -140,11 +141,15 @@ static fetch_t *collapse_new_fetch(request_t *rq, bool share)
                        : rq->key.path;
     rq->began = ledger_head(rq->env->ledger);
     object_t *validate = rq->stored;
-    if (validate != NULL &&
-        (lookup_mark(rq, validate) >= MARK_HARD || atomic_load(&validate->stamp.checked_to) < rq->began))
-        validate = NULL; /* validators go up only for what was checked up to the position the answer will stand for */
+    if (validate != NULL) {
+        rq->mark = lookup_mark(rq, validate);
+        /* validators go up only for what was checked up to the position that the answer will stand for */
+        if (rq->mark == MARK_HARD || atomic_load(&validate->stamp.checked_to) < rq->began)
+            validate = NULL;
+    }
     fetch_spec_t spec = {
         .upstreams = rq->upstreams,
+        .upstream_labels = rq->upstream_labels,
         .site = rq->site,
         .rules = rq->rules,
         .key = &rq->key,
@@ -175,16 +180,30 @@ static void collapse_woken(notice_waiter_t *w)
 static request_go_t collapse_read(request_t *rq, fetch_t *f, bool leader)
 {
     rq->leader = leader;
+    if (!fetch_attach(f, &rq->reader, collapse_woken)) { /* it turned out not to be for us while we were looking */
+        rq->collapsed = false;
+        rq->tries++;
+        fetch_unref(f);
+        return REQUEST_MORE;
+    }
     rq->step = REQUEST_AWAIT;
-    fetch_attach(f, &rq->reader, collapse_woken);
     if (leader)
         fetch_run(f);
+    else
+        metrics_add(METRIC_COLLAPSED, 0, 1);
     fetch_unref(f);
     return REQUEST_MORE;
 }
 
 request_go_t collapse_step(request_t *rq)
 {
+    if (rq->cacheable && rq->cc.no_store && !rq->private_fetch) { /* RFC 9111 5.2.1.5: then nobody may wait for it */
+        rq->private_fetch = true;
+        if (rq->stored == NULL) {
+            rq->forward = FORWARD_BYPASS;
+            rq->detail = "no-store";
+        }
+    }
     bool head_alone = rq->x->method == METHOD_HEAD && rq->stored == NULL;
     bool share = rq->cacheable && !rq->private_fetch && !head_alone && rq->tries < REQUEST_COLLAPSE_TRIES;
     /* what one user was answered isn't for those who happen to wait; and a running fetch may be older than the edge
@@ -202,7 +221,6 @@ request_go_t collapse_step(request_t *rq)
         return collapse_read(rq, mine, true);
     fetch_unref(mine);
     rq->own = rq->collapsed = true;
-    metrics_add(METRIC_COLLAPSED, 0, 1);
     return collapse_read(rq, other, false);
 }
 
@@ -278,22 +296,17 @@ static void collapse_note_unsharable(request_t *rq, const fetch_response_t *r)
     default:
         return; /* says something of this request or this attempt, not of the key */
     }
-    if (rq->cc.has_authorization)
-        return;
-    stored_t meta = {.status = r->object->meta.status,
-                     .flags = STORED_HIT_FOR_MISS,
-                     .date = rq->env->loop->now.wall,
-                     .request_time = rq->env->loop->now.wall,
-                     .response_time = rq->env->loop->now.wall,
-                     .lifetime = COLLAPSE_HIT_FOR_MISS,
-                     .last_modified = -1};
+    if (rq->cc.has_authorization || (rq->stored != NULL && r->object->meta.status >= 500))
+        return; /* a failing origin must not cost us what we have */
+    stored_t meta;
+    stored_hit_for_miss(&meta, rq->env->loop->now.wall, COLLAPSE_HIT_FOR_MISS);
     fields_t none = {0};
     fieldblock_t *block;
     if (fieldblock_pack(&none, &block) != ERR_OK)
         return;
     body_t *empty = body_new(0);
     body_end(empty, BODY_COMPLETE);
-    object_t *note = object_new(&rq->key, SPAN_NONE, &meta, rq->began, block, empty, NULL, 0);
+    object_t *note = object_new(&rq->key, object_selecting(r->object), &meta, rq->began, block, empty, NULL, 0);
     store_insert(rq->env->store, note, 0);
     object_unref(note);
 }
@@ -334,16 +347,17 @@ static bool collapse_usable(request_t *rq, const fetch_response_t *r)
     const stored_t *m = &r->object->meta;
     if (!(r->sharable || r->stale_from_shield) || (rq->cc.has_authorization && (m->flags & STORED_AUTH_SHARED) == 0))
         return false;
-    if (!vary_match(object_selecting(r->object), &rq->x->fields, rq->x->arena))
+    if (!lookup_selects(rq, object_selecting(r->object)))
         return false;
     return r->stale_from_shield || ((m->flags & STORED_NO_CACHE) == 0 && m->lifetime > 0);
 }
 
 static request_go_t collapse_again(request_t *rq, const fetch_response_t *r)
 {
-    bool variant = r->sharable && !vary_match(object_selecting(r->object), &rq->x->fields, rq->x->arena);
+    bool variant = r->sharable && !lookup_selects(rq, object_selecting(r->object));
     collapse_leave(rq);
     rq->collapsed = false;
+    rq->fwd_status = 0;
     rq->tries++;
     if (!variant)
         rq->private_fetch = true;
@@ -362,9 +376,11 @@ static request_go_t collapse_answered(request_t *rq, fetch_t *f)
         return collapse_serve_stale(rq);
     if (rq->leader && rq->cacheable && !r->sharable && fetch_shares(f)) {
         collapse_note_unsharable(rq, r);
-        if (rq->cc.has_range && status == 200) { /* the whole will not be kept: let the upstream make the part */
+        if (rq->cc.has_range && rq->x->method == METHOD_GET &&
+            status == 200) { /* the whole will not be kept: let the upstream make the part */
             collapse_leave(rq);
             rq->private_fetch = true;
+            rq->fwd_status = 0;
             request_take(&rq->stored, NULL);
             rq->step = REQUEST_COLLAPSE;
             return REQUEST_MORE;

@@ -5,6 +5,7 @@
 
 #include "edge/base/clock.h"
 #include "edge/base/text.h"
+#include "edge/http/cache_control.h"
 #include "edge/http/conditional.h"
 #include "edge/request/request_priv.h"
 
@@ -28,6 +29,19 @@ static bool deliver_cache_only(span_t name)
         if (span_eq(name, names[i]))
             return true;
     return false;
+}
+
+/* What CDN-Cache-Control forbids is passed on: a CDN in front of this one would else take Cache-Control for the whole
+ * truth and store it. What it allows has been used up here (RFC 9213 3.1 leaves both to us). */
+static bool deliver_warns(field_t f)
+{
+    const uint32_t forbids = CACHE_CONTROL_PRIVATE | CACHE_CONTROL_NO_STORE | CACHE_CONTROL_NO_CACHE;
+    if (f.name.n != 17 || !span_eq(f.name, SPAN("cdn-cache-control")))
+        return false;
+    cache_control_t cc;
+    cache_control_init(&cc);
+    cache_control_add(&cc, f.value);
+    return (cc.flags & forbids) != 0;
 }
 
 /* What a 304 says again of the representation (RFC 9110 15.4.5). */
@@ -94,7 +108,7 @@ static void deliver_fields(request_t *rq, int status, bool multipart, fields_t *
                                     : f.value;
             continue;
         }
-        if (!rq->from_tier && deliver_cache_only(f.name))
+        if (!rq->from_tier && deliver_cache_only(f.name) && !deliver_warns(f))
             continue;
         if (status == 304 && !deliver_in_304(f.name))
             continue;
@@ -109,12 +123,13 @@ static void deliver_fields(request_t *rq, int status, bool multipart, fields_t *
 
 static void deliver_whole(request_t *rq)
 {
-    rq->segments = arena_zalloc(rq->x->arena, sizeof *rq->segments);
-    rq->segments[0] = (request_segment_t){.first = 0, .end = UINT64_MAX};
+    rq->whole = (request_segment_t){.first = 0, .end = UINT64_MAX};
+    rq->segments = &rq->whole;
     rq->segments_n = 1;
 }
 
-/* multipart/byteranges (RFC 9110 14.6): texts and ranges in turn. Returns the length of the body. */
+/* multipart/byteranges (RFC 9110 14.6): texts and ranges in turn. Returns the length of the body; -1: there is no
+ * memory for it. */
 static int64_t deliver_multipart(request_t *rq, const range_t *ranges, size_t n, int64_t length, span_t type,
                                  span_t *content_type)
 {
@@ -123,7 +138,10 @@ static int64_t deliver_multipart(request_t *rq, const range_t *ranges, size_t n,
     char boundary[32];
     snprintf(boundary, sizeof boundary, "brink%016llx",
              (unsigned long long)(rq->object->digest.lo ^ (uint64_t)rq->x->began_nanos));
+    rq->segments_n = 0;
     rq->segments = arena_zalloc(a, (2 * n + 1) * sizeof *rq->segments);
+    if (rq->segments == NULL)
+        return -1;
     for (size_t i = 0; i < n; i++) {
         span_t text =
             arena_printf(a, "%s--%s\r\n%s%.*s%sContent-Range: bytes %llu-%llu/%lld\r\n\r\n", i > 0 ? "\r\n" : "",
@@ -164,8 +182,8 @@ static int deliver_ranges(request_t *rq, span_t etag, int64_t length, int64_t *b
         break;
     }
     if (n == 1) {
-        rq->segments = arena_zalloc(x->arena, sizeof *rq->segments);
-        rq->segments[0] = (request_segment_t){.first = ranges[0].first, .end = ranges[0].last + 1};
+        rq->whole = (request_segment_t){.first = ranges[0].first, .end = ranges[0].last + 1};
+        rq->segments = &rq->whole;
         rq->segments_n = 1;
         *body_length = (int64_t)(ranges[0].last + 1 - ranges[0].first);
         fields_add(extra, SPAN("content-range"),
@@ -176,29 +194,50 @@ static int deliver_ranges(request_t *rq, span_t etag, int64_t length, int64_t *b
     span_t content_type;
     *body_length = deliver_multipart(rq, ranges, n, length, fieldblock_get(rq->object->fields, SPAN("content-type")),
                                      &content_type);
+    if (*body_length < 0) {
+        deliver_whole(rq);
+        *body_length = length;
+        return 200;
+    }
     fields_add(extra, SPAN("content-type"), content_type);
     return 206;
 }
 
 /* ---- head and body ---- */
 
+static void deliver_observe(request_t *rq, int status)
+{
+    rq->sent_status = status;
+    rq->head_sent = true;
+    metrics_observe(METRIC_FIRST_BYTE, rq->result, clock_nanos() - rq->x->began_nanos);
+}
+
+/* What If-Modified-Since is compared with: Date stands in for an absent Last-Modified (RFC 9111 4.3.2). Not so for
+ * If-Unmodified-Since: RFC 9110 13.1.4. */
+static msec_t deliver_modified(const request_t *rq)
+{
+    const stored_t *m = &rq->object->meta;
+    return m->last_modified != -1 || fields_has(&rq->x->fields, SPAN("if-unmodified-since")) ? m->last_modified
+                                                                                             : m->date;
+}
+
 static void deliver_head(request_t *rq)
 {
     exchange_t *x = rq->x;
     object_t *o = rq->object;
     int status = o->meta.status;
-    int64_t length = x->method == METHOD_HEAD && !rq->own && !rq->hit ? o->meta.content_length : object_length(o),
-            body_length = length;
+    const fetch_t *f = rq->reader.fetch;
+    bool bodiless = f != NULL && fetch_response(f)->bodiless;
+    int64_t length = bodiless ? o->meta.content_length : object_length(o), body_length = length;
     fields_t out, extra;
     fields_init(&out, x->arena);
     fields_init(&extra, x->arena);
     bool ours = rq->own || rq->hit || rq->stale_served;
     if (ours && status >= 200 && status < 300) {
         span_t etag = fieldblock_get(o->fields, SPAN("etag"));
-        switch (conditional_evaluate(x->method, &x->fields, etag, o->meta.last_modified)) {
+        switch (conditional_evaluate(x->method, &x->fields, etag, deliver_modified(rq))) {
         case CONDITIONAL_NOT_MODIFIED:
             status = 304;
-            body_length = -1;
             break;
         case CONDITIONAL_FAILED:
             status = 412;
@@ -218,8 +257,9 @@ static void deliver_head(request_t *rq)
         fields_add(&out, extra.v[i].name, extra.v[i].value);
     if (x->method == METHOD_HEAD || status == 304 || status == 204)
         rq->segments_n = 0;
-    rq->sent_status = status;
-    rq->head_sent = true;
+    if (status == 304)
+        body_length = -1; /* 0 would say that of the representation (RFC 9110 8.6) */
+    deliver_observe(rq, status);
     x->ops->head(x, status, &out, body_length);
 }
 
@@ -266,14 +306,14 @@ static request_go_t deliver_body(request_t *rq)
         x->ops->send(x, v, n, EXCHANGE_FINAL);
         return REQUEST_DONE;
     }
-    if (n > 0) {
-        rq->writing = true;
-        x->ops->send(x, v, n, EXCHANGE_MORE);
-        return REQUEST_WAIT;
-    }
-    if (state == BODY_FAILED) {
+    if (n == 0 && state == BODY_FAILED) {
         x->ops->send(x, NULL, 0, EXCHANGE_ABORT);
         return REQUEST_DONE;
+    }
+    if (n > 0 || !rq->flushed) { /* the head doesn't wait for the first bytes */
+        rq->flushed = rq->writing = true;
+        x->ops->send(x, v, n, EXCHANGE_MORE);
+        return REQUEST_WAIT;
     }
     return REQUEST_WAIT; /* the fetch wakes us */
 }
@@ -311,8 +351,7 @@ request_go_t deliver_error(request_t *rq, int status, const char *detail, const 
         fields_add(&out, SPAN("allow"), SPAN("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     fields_add(&out, SPAN("cache-control"), SPAN("no-store"));
     deliver_add_ours(rq, &out, SPAN_NONE, SPAN_NONE);
-    rq->sent_status = status;
-    rq->head_sent = true;
+    deliver_observe(rq, status);
     struct iovec v = {.iov_base = (char *)rq->synthetic.p, .iov_len = rq->synthetic.n};
     bool body = x->method != METHOD_HEAD && status != 204 && v.iov_len > 0;
     x->ops->head(x, status, &out, (int64_t)rq->synthetic.n);

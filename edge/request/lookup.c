@@ -41,12 +41,29 @@ mark_t lookup_mark(request_t *rq, object_t *o)
     return mark;
 }
 
+/* With memory of its own: many variants and a long field must not use up what the exchange may take. */
+bool lookup_selects(const request_t *rq, span_t selecting)
+{
+    arena_t scratch;
+    arena_init(&scratch, 0);
+    bool match = vary_match(selecting, &rq->x->fields, &scratch);
+    arena_release(&scratch);
+    return match;
+}
+
 /* ---- memory ---- */
 
 static bool lookup_match(const object_t *o, void *arg)
 {
     request_t *rq = arg;
-    return span_eq(object_key(o), rq->key.text) && vary_match(object_selecting(o), &rq->x->fields, rq->x->arena);
+    return span_eq(object_key(o), rq->key.text) && lookup_selects(rq, object_selecting(o));
+}
+
+static bool lookup_match_language(const object_t *o, void *arg)
+{
+    request_t *rq = arg;
+    return span_eq(object_key(o), rq->key.text) &&
+           vary_match_language(object_selecting(o), &rq->x->fields, rq->x->arena);
 }
 
 /* ---- disk ---- */
@@ -88,7 +105,8 @@ static void lookup_disk_done(warm_get_t *g, object_t *o)
     if (o != NULL) {
         ledger_subject_t subject = lookup_subject(o);
         if (ledger_stamp_check(env->ledger, &o->stamp, &subject) == MARK_HARD) {
-            warm_remove(env->warm, o->digest, o->variant);
+            if (env->warm != NULL) /* handed over meanwhile: whoever has it now finds out by himself */
+                warm_remove(env->warm, o->digest, o->variant);
             object_unref(o);
             o = NULL;
         } else {
@@ -220,7 +238,8 @@ static request_go_t lookup_decide(request_t *rq)
             rq->private_fetch = true;
             rq->forward = FORWARD_BYPASS;
         }
-        rq->detail = reuse_word(rq->verdict.reason);
+        if ((rq->stored->meta.flags & STORED_HIT_FOR_MISS) == 0 || rq->private_fetch)
+            rq->detail = reuse_word(rq->verdict.reason);
         request_take(&rq->stored, NULL);
         break;
     case REUSE_GATEWAY_TIMEOUT:
@@ -239,6 +258,8 @@ request_go_t lookup_step(request_t *rq)
     if (rq->promotion != NULL)
         return REQUEST_WAIT;
     object_t *o = store_lookup(rq->env->store, rq->key.digest, lookup_match, rq);
+    if (o == NULL && rq->stored == NULL && fields_has(&rq->x->fields, SPAN("accept-language")))
+        o = store_lookup(rq->env->store, rq->key.digest, lookup_match_language, rq);
     if (o != NULL) { /* also in place of what came from disk: memory has the newest */
         object_unref(rq->stored);
         rq->stored = o;

@@ -83,6 +83,7 @@ static void request_on_gone(exchange_t *x)
     upstreams_unref(rq->upstreams);
     rq->upstreams = NULL;
     rq->env->in_flight--;
+    metrics_gauge_add(METRIC_IN_FLIGHT, 0, -1);
     rq->x = NULL;
     request_drop(rq);
 }
@@ -100,11 +101,13 @@ void request_begin(request_env_t *env, exchange_t *x)
     rq->upstreams = upstreams_ref(env->upstreams);
     rq->conf = env->conf;
     rq->site_labels = env->site_labels;
+    rq->upstream_labels = env->fetch.upstream_labels;
     rq->result = LABEL_RESULT_ERROR;
     list_init(&rq->promotion_link);
     x->path = rq;
     x->on_writable = request_on_writable;
     x->on_gone = request_on_gone;
     env->in_flight++;
+    metrics_gauge_add(METRIC_IN_FLIGHT, 0, 1);
     request_fsm_run(rq);
 }

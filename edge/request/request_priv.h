@@ -53,7 +53,7 @@ typedef struct request {
     exchange_t *x;
     upstreams_t *upstreams; /* keeps the configuration */
     const conf_t *conf;
-    const unsigned *site_labels;
+    const unsigned *site_labels, *upstream_labels;
     const conf_site_t *site;
     rules_t rules;
     cache_key_t key;
@@ -103,10 +103,10 @@ typedef struct request {
     span_t cache_status;
     unsigned result; /* LABEL_RESULT_… */
     body_cursor_t cursor;
-    request_segment_t *segments;
+    request_segment_t whole, *segments;
     size_t segment, segments_n;
     span_t synthetic; /* body of an answer of our own */
-    bool head_sent, writing;
+    bool head_sent, writing, flushed;
     char date[DATE_LEN + 1];
     const char *upstream; /* points into the configuration that this request holds */
     int64_t upstream_nanos;
@@ -130,6 +130,8 @@ request_go_t deliver_step(request_t *rq);
 void lookup_cancel(request_t *rq);
 /* A shield's copy whose fetch began at `started` (wall) is older than the asking edge allows. */
 bool lookup_too_old(const request_t *rq, msec_t started);
+/* Do the selecting fields of a response select it for this request (RFC 9111 4.1)? */
+bool lookup_selects(const request_t *rq, span_t selecting);
 /* The ledger's word on a stored response, for this request. */
 mark_t lookup_mark(request_t *rq, object_t *o);
 ledger_subject_t lookup_subject(const object_t *o);

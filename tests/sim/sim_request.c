@@ -132,7 +132,8 @@ Test(sim_request, stale_while_revalidate_never_waits)
 {
     world_t *w = world_new(NULL, NULL);
     world_get(w, 0, "/a", NULL);
-    world_answer(w, world_last_call(w), 200, "cache-control: max-age=10, stale-while-revalidate=60\netag: \"1\"", "old");
+    world_answer(w, world_last_call(w), 200, "cache-control: max-age=10, stale-while-revalidate=60\netag: \"1\"",
+                 "old");
     world_pass(w, 15000);
     for (int i = 0; i < 5; i++) {
         world_client_t *c = world_get(w, (unsigned)i % WORLD_LOOPS, "/a", NULL);
@@ -243,7 +244,8 @@ Test(sim_request, a_soft_purge_makes_stale)
 {
     world_t *w = world_new(NULL, NULL);
     world_get(w, 0, "/a", NULL);
-    world_answer(w, world_last_call(w), 200, "cache-control: s-maxage=60, stale-while-revalidate=30\netag: \"1\"\ncache-tag: t", "old");
+    world_answer(w, world_last_call(w), 200,
+                 "cache-control: s-maxage=60, stale-while-revalidate=30\netag: \"1\"\ncache-tag: t", "old");
     world_purge(w, LEDGER_TAG, "t", MARK_SOFT);
     world_client_t *c = world_get(w, 0, "/a", NULL);
     is_body(c, 200, "old");
@@ -262,7 +264,8 @@ Test(sim_request, a_soft_purge_makes_stale)
 Test(sim_request, waiters_for_another_variant_fetch_their_own)
 {
     world_t *w = world_new(NULL, NULL);
-    world_client_t *gzip = world_get(w, 0, "/v", "accept-encoding: gzip"), *br = world_get(w, 1, "/v", "accept-encoding: br");
+    world_client_t *gzip = world_get(w, 0, "/v", "accept-encoding: gzip"),
+                   *br = world_get(w, 1, "/v", "accept-encoding: br");
     world_client_t *br2 = world_get(w, 0, "/v", "accept-encoding: br");
     cr_assert_eq(w->calls, 1);
     world_answer(w, w->call[0], 200, FRESH "\nvary: accept-encoding", "in gzip");
@@ -290,7 +293,8 @@ Test(sim_request, ranges_and_conditions_are_answered_from_the_cache)
     world_client_t *many = world_get(w, 0, "/a", "range: bytes=0-1,8-9");
     cr_expect_eq(many->status, 206);
     cr_expect(world_says(many, "content-type", "multipart/byteranges; boundary="));
-    cr_expect_eq((int64_t)many->n, many->content_length, "%zu bytes, %lld announced", many->n, (long long)many->content_length);
+    cr_expect_eq((int64_t)many->n, many->content_length, "%zu bytes, %lld announced", many->n,
+                 (long long)many->content_length);
     is_body(world_get(w, 0, "/a", "if-none-match: \"v1\""), 304, "");
     cr_expect_eq(world_get(w, 0, "/a", "if-match: \"other\"")->status, 412);
     is_body(world_get(w, 0, "/a", "range: bytes=0-1\nif-range: \"old\""), 200, "0123456789");
@@ -349,9 +353,11 @@ Test(sim_request, loops_and_strangers_are_refused)
     cr_expect_eq(loop->status, 508);
     cr_expect_eq(world_request(w, 0, "TRACE", "/a", NULL, NULL)->status, 405);
     cr_expect_eq(w->calls, 0);
-    world_get(w, 0, "/a", "x-forwarded-host: evil.example\nx-original-url: /admin\nx-forwarded-for: 10.9.9.9\nbrink-tier: forged");
+    world_get(w, 0, "/a",
+              "x-forwarded-host: evil.example\nx-original-url: /admin\nx-forwarded-for: 10.9.9.9\nbrink-tier: forged");
     const fields_t *f = &world_last_call(w)->fields;
-    cr_expect(!fields_has(f, SPAN("x-forwarded-host")) && !fields_has(f, SPAN("x-original-url")) && !fields_has(f, SPAN("brink-tier")));
+    cr_expect(!fields_has(f, SPAN("x-forwarded-host")) && !fields_has(f, SPAN("x-original-url")) &&
+              !fields_has(f, SPAN("brink-tier")));
     cr_expect(span_eq(fields_get(f, SPAN("x-forwarded-for")), SPAN("192.0.2.7")));
     cr_expect(span_eq(fields_get(f, SPAN("cdn-loop")), SPAN("brink")));
     cr_expect(span_eq(fields_get(f, SPAN("via")), SPAN("1.1 sim-1 (brink)")));

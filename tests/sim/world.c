@@ -1,4 +1,5 @@
-/* See world.h. Upstream bodies are kept when the reader says "not now", and told again after resume, as the real client does. */
+/* See world.h. Upstream bodies are kept when the reader says "not now", and told again after resume, as the real client
+ * does. */
 #include "world.h"
 
 #include <criterion/criterion.h>
@@ -17,7 +18,8 @@ static void world_lines(fields_t *f, arena_t *a, const char *lines)
     fields_init(f, a);
     while (lines != NULL && *lines != '\0') {
         size_t n = strcspn(lines, "\n"), colon = strcspn(lines, ":");
-        fields_add(f, arena_copy(a, span_of(lines, colon)), arena_copy(a, span_trim(span_of(lines + colon + 1, n - colon - 1))));
+        fields_add(f, arena_copy(a, span_of(lines, colon)),
+                   arena_copy(a, span_trim(span_of(lines + colon + 1, n - colon - 1))));
         lines += n + (lines[n] == '\n');
     }
 }
@@ -33,7 +35,8 @@ static void world_copy(fields_t *to, arena_t *a, const fields_t *from)
 
 static world_t *the_world;
 
-static upstream_call_t *world_start(upstream_t *u, const upstream_request_t *r, const upstream_events_t *events, void *arg)
+static upstream_call_t *world_start(upstream_t *u, const upstream_request_t *r, const upstream_events_t *events,
+                                    void *arg)
 {
     world_t *w = the_world;
     world_call_t *c = mem_zalloc(sizeof *c);
@@ -144,9 +147,11 @@ static void world_x_informational(exchange_t *x, int status, const fields_t *fie
     CONTAINER_OF(x, world_client_t, x)->hints++;
 }
 
-static const exchange_ops_t world_exchange = {.head = world_x_head, .send = world_x_send, .informational = world_x_informational, .send_most = 65536};
+static const exchange_ops_t world_exchange = {
+    .head = world_x_head, .send = world_x_send, .informational = world_x_informational, .send_most = 65536};
 
-world_client_t *world_request(world_t *w, unsigned loop, const char *method, const char *target, const char *lines, const char *body)
+world_client_t *world_request(world_t *w, unsigned loop, const char *method, const char *target, const char *lines,
+                              const char *body)
 {
     world_client_t *c = mem_zalloc(sizeof *c);
     cr_assert_lt(w->clients, WORLD_CLIENTS);
@@ -249,7 +254,9 @@ void world_purge(world_t *w, ledger_kind_t kind, const char *what, mark_t level)
 {
     ledger_collapse_t collapsed;
     ledger_value_t v = {.kind = kind, .length = kind == LEDGER_PREFIX ? (uint32_t)strlen(what) : 0};
-    v.digest = kind == LEDGER_TAG ? tags_digest(span_str(what)) : kind == LEDGER_URL ? key_uri_digest(span_str(what)) : (digest_t){0};
+    v.digest = kind == LEDGER_TAG   ? tags_digest(span_str(what))
+               : kind == LEDGER_URL ? key_uri_digest(span_str(what))
+                                    : (digest_t){0};
     ledger_append(w->ledger, &(ledger_entry_t){.level = level, .values = &v, .n = 1, .boot = w->now.boot}, &collapsed);
 }
 
@@ -261,13 +268,22 @@ world_t *world_new(const char *site_yaml, const char *more_yaml)
     world_t *w = the_world = mem_zalloc(sizeof *w);
     arena_init(&w->arena, 0);
     snprintf(yaml, sizeof yaml,
-             "node: sim-1\nlisten: [{address: \"127.0.0.1:1\"}]\n%s\nsites:\n  - hosts: [\"*\"]\n    origins: [\"http://127.0.0.1:9\"]\n%s\n",
-             more_yaml != NULL ? more_yaml : "memory: {size: 64MiB, max_object: 8MiB}", site_yaml != NULL ? site_yaml : "");
+             "node: sim-1\nlisten: [{address: \"127.0.0.1:1\"}]\n%s\nsites:\n  - hosts: [\"*\"]\n    origins: "
+             "[\"http://127.0.0.1:9\"]\n%s\n",
+             more_yaml != NULL ? more_yaml : "memory: {size: 64MiB, max_object: 8MiB}",
+             site_yaml != NULL ? site_yaml : "");
     cr_assert_eq(conf_parse(span_str(yaml), "sim.yaml", &w->conf, &error), ERR_OK, "%s", error.message);
     w->now = (now_t){.wall = 1700000000000, .boot = 5000000};
     snprintf(w->state, sizeof w->state, "/tmp/brink-sim-XXXXXX");
     cr_assert_not_null(mkdtemp(w->state));
-    purge_options_t po = {.node = "sim-1", .version = "0", .state = w->state, .stream = "brink:purge", .start_without_redis = 0, .max_disconnected = MSEC_NEVER, .normalise = world_normalise, .keep = 1000};
+    purge_options_t po = {.node = "sim-1",
+                          .version = "0",
+                          .state = w->state,
+                          .stream = "brink:purge",
+                          .start_without_redis = 0,
+                          .max_disconnected = MSEC_NEVER,
+                          .normalise = world_normalise,
+                          .keep = 1000};
     cr_assert_eq(purge_open(&po, &w->purge, err, sizeof err), ERR_OK, "%s", err);
     cr_assert_eq(purge_start(w->purge, false), ERR_OK);
     w->ledger = purge_ledger(w->purge);
@@ -291,7 +307,7 @@ world_t *world_new(const char *site_yaml, const char *more_yaml)
                                     .replay = w->replay,
                                     .node = SPAN("sim-1"),
                                     .node_member = SPAN("sim-1"),
-                                    .via = SPAN("sim-1 (brink)"),
+                                    .via = SPAN("1.1 sim-1 (brink)"),
                                     .started = w->now.wall - 1000,
                                     .site_labels = labels};
         request_env_init(&w->env[i]);

@@ -1,5 +1,6 @@
-/* A node without a network: the real request path, fetches, store, collapse table and ledger on a clock that the scenario moves, between
- * clients in memory and an upstream that answers when it is told to. Several loops stand for several workers; nothing sleeps. */
+/* A node without a network: the real request path, fetches, store, collapse table and ledger on a clock that the
+ * scenario moves, between clients in memory and an upstream that answers when it is told to. Several loops stand for
+ * several workers; nothing sleeps. */
 #ifndef BRINK_TESTS_SIM_WORLD_H
 #define BRINK_TESTS_SIM_WORLD_H
 
@@ -54,12 +55,13 @@ typedef struct world {
 /* One site "*", its rules and memory as given in YAML lines (may be NULL). */
 world_t *world_new(const char *site_yaml, const char *more_yaml);
 void world_free(world_t *w);
-void world_run(world_t *w);                 /* until nothing is left to do at this moment */
-void world_pass(world_t *w, msec_t ms);     /* lets time pass, then runs */
+void world_run(world_t *w);             /* until nothing is left to do at this moment */
+void world_pass(world_t *w, msec_t ms); /* lets time pass, then runs */
 
 /* A request on worker `loop`; fields are "name: value" lines. */
 world_client_t *world_get(world_t *w, unsigned loop, const char *target, const char *lines);
-world_client_t *world_request(world_t *w, unsigned loop, const char *method, const char *target, const char *lines, const char *body);
+world_client_t *world_request(world_t *w, unsigned loop, const char *method, const char *target, const char *lines,
+                              const char *body);
 void world_leave(world_t *w, world_client_t *c); /* the client goes away */
 
 /* The upstream answers call number i. */
