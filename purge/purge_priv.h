@@ -69,7 +69,7 @@ struct submission {
     double here_ms; /* what it took here */
     uint64_t number, position;
     stream_id_t id;
-    bool delivered, journal_known;
+    bool delivered, journal_known, looked_up;
     err_t journal_err;
     span_t receipt_id; /* a receipt's question, not a purge; owned */
     int unsettled;     /* messages that are still to come; freed at 0 */

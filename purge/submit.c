@@ -235,33 +235,49 @@ static bool submit_own_number(const purge_t *p, span_t id, uint64_t *number)
     return true;
 }
 
-static void submit_receipt_arrived(loop_message_t *m)
+/* What was answered a moment ago may still be on its way to the disk, so "unknown" is final only when nothing waits
+ * there. */
+static void submit_look_up(purge_t *p, submission_t *s)
 {
-    submission_t *s = CONTAINER_OF(m, submission_t, arrive);
-    purge_t *p = s->p;
     journal_receipt_t r;
     stream_id_t id;
     err_t e = ERR_NOT_FOUND;
-    s->unsettled--;
-    list_push_back(&p->submissions, &s->link);
+    bool settled = journal_backlog(p->journal) == 0 || p->loop.now.boot >= s->deadline;
     if (submit_own_number(p, s->receipt_id, &s->number))
         e = journal_receipt_by_number(p->journal, s->number, &r);
     else if (redis_reply_id(s->receipt_id, &id) == ERR_OK)
         e = journal_receipt_by_id(p->journal, id.ms, id.seq, &r);
-    if (e != ERR_OK) {
+    if (e == ERR_OK) {
+        s->number = r.number;
+        s->position = r.position;
+        s->wall = r.accepted;
+        s->id = (stream_id_t){r.ms, r.seq};
+        s->delivered = r.ms != 0;
+        s->looked_up = true;
+    } else if (settled) {
         s->wait = MESSAGE_WAIT_NONE;
         submit_answer(p, s, e);
-        return;
     }
-    s->number = r.number;
-    s->position = r.position;
-    s->wall = r.accepted;
-    s->id = (stream_id_t){r.ms, r.seq};
-    s->delivered = r.ms != 0;
-    if (!purge_commands(p))
+}
+
+static void submit_receipt_step(purge_t *p, submission_t *s)
+{
+    if (!s->looked_up) {
+        submit_look_up(p, s);
+        return; /* s may be gone; the next turn goes on */
+    }
+    if (p->polled_at >= s->boot || !purge_commands(p) || p->loop.now.boot >= s->deadline)
         submit_answer(p, s, ERR_OK);
     else
         receipts_poll_soon(p);
+}
+
+static void submit_receipt_arrived(loop_message_t *m)
+{
+    submission_t *s = CONTAINER_OF(m, submission_t, arrive);
+    s->unsettled--;
+    list_push_back(&s->p->submissions, &s->link);
+    submit_look_up(s->p, s);
 }
 
 void purge_receipt(purge_t *p, span_t id, purge_done_fn *done, void *ctx)
@@ -302,10 +318,8 @@ void submit_tick(purge_t *p)
         next = n->next;
         if (s->receipt_id.p == NULL)
             submit_evaluate(p, s);
-        else if (p->polled_at >= s->boot || !purge_commands(p) || p->loop.now.boot >= s->deadline)
-            submit_answer(p, s, ERR_OK);
         else
-            receipts_poll_soon(p);
+            submit_receipt_step(p, s);
     }
 }
 
