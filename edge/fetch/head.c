@@ -63,7 +63,7 @@ static bool head_length(head_t *h, span_t value)
  * the connection (RFC 9112 6.3). A coding that exists would have to be undone, and a list may end in chunked. */
 static bool head_means_nothing(span_t value)
 {
-    static const span_t codings[] = {SPAN("chunked"), SPAN("gzip"),       SPAN("x-gzip"), SPAN("deflate"),
+    static const span_t codings[] = {SPAN("chunked"),  SPAN("gzip"),       SPAN("x-gzip"), SPAN("deflate"),
                                      SPAN("compress"), SPAN("x-compress"), SPAN("br"),     SPAN("zstd")};
     for (size_t i = 0; i < sizeof codings / sizeof *codings; i++)
         if (span_caseeq(value, codings[i]))

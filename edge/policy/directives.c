@@ -5,6 +5,8 @@
 
 #include "edge/http/date.h"
 
+enum { DIRECTIVES_ORDINARY = 4096 }; /* bytes of names and values in a request that nobody would call large */
+
 static bool surrogate_speaks(const cache_control_t *cc)
 {
     const uint32_t words =
@@ -71,6 +73,20 @@ bool directives_status_heuristic(int status)
     default:
         return false;
     }
+}
+
+/* A head of ordinary size: what a server says of one that isn't may be about its fields, which aren't in the key. */
+static bool ordinary(const fields_t *request)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; request != NULL && i < request->n; i++)
+        bytes += request->v[i].name.n + request->v[i].value.n;
+    return bytes <= DIRECTIVES_ORDINARY;
+}
+
+bool directives_status_guessable(int status, const fields_t *request)
+{
+    return directives_status_heuristic(status) || ((status == 414 || status == 501) && ordinary(request));
 }
 
 bool directives_status_odd(int status)

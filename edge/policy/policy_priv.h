@@ -27,6 +27,9 @@ bool directives_explicit(const directives_t *d); /* says how long it is fresh: R
 /* RFC 9110 15.1; minus what answers an odd request rather than the resource (400, 413, 414, 431, 501): such an answer
  * would be given to everybody else for as long as the guess says. */
 bool directives_status_heuristic(int status);
+/* The same with 414 and 501, which RFC 9110 15.1 lists too: for a request with nothing unusual about it, and then
+ * because of the URI, which is in the key, or of the resource. */
+bool directives_status_guessable(int status, const fields_t *request);
 bool directives_status_odd(int status);
 
 /* Opaque part of an entity tag with its quotes (RFC 9110 8.8.3), .p NULL when it is none. */

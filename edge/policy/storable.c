@@ -47,7 +47,8 @@ static bool status_understood(int status)
 
 static storable_t decide_freshness(int status, const directives_t *d, const stored_t *s)
 {
-    bool may = directives_explicit(d) || (s->flags & STORED_RULE_TTL) != 0 || directives_status_heuristic(status) ||
+    bool may = directives_explicit(d) || (s->flags & (STORED_RULE_TTL | STORED_HEURISTIC)) != 0 ||
+               directives_status_heuristic(status) ||
                ((d->cc.flags & CACHE_CONTROL_PUBLIC) != 0 && !directives_status_odd(status));
     if (!may)
         return STORABLE_NO_FRESHNESS;
@@ -56,6 +57,17 @@ static storable_t decide_freshness(int status, const directives_t *d, const stor
     if (validators || (usable && (s->flags & STORED_NO_CACHE) == 0))
         return STORABLE_YES;
     return d->expires_malformed ? STORABLE_MALFORMED : STORABLE_NO_FRESHNESS;
+}
+
+/* RFC 9111 7.3: Set-Cookie doesn't forbid storing, the origin says so by Cache-Control. So it must have said something:
+ * a guess or an operator's ttl doesn't share cookies. And where the request brought a cookie, the answer to it is
+ * likely to renew that one's session: then it must be said to be for all. */
+static bool decide_cookie(const fields_t *request, const directives_t *d)
+{
+    if (d->source == DIRECTIVES_TARGETED || (d->cc.flags & CACHE_CONTROL_PUBLIC) != 0 ||
+        d->cc.s_maxage != CACHE_CONTROL_ABSENT)
+        return true;
+    return directives_explicit(d) && !fields_has(request, SPAN("cookie"));
 }
 
 storable_t storable_decide(method_t method, const fields_t *request, int status, const fields_t *response,
@@ -87,8 +99,7 @@ storable_t storable_decide(method_t method, const fields_t *request, int status,
             return STORABLE_PRIVATE;
         if (fields_has(request, SPAN("authorization")) && (described->flags & STORED_AUTH_SHARED) == 0)
             return STORABLE_AUTHORIZATION;
-        if (fields_has(response, SPAN("set-cookie")) && d.source != DIRECTIVES_TARGETED &&
-            (cc->flags & CACHE_CONTROL_PUBLIC) == 0 && cc->s_maxage == CACHE_CONTROL_ABSENT)
+        if (fields_has(response, SPAN("set-cookie")) && !decide_cookie(request, &d))
             return STORABLE_SET_COOKIE;
     }
     if (described->flags & STORED_VARY_ANY)

@@ -95,7 +95,8 @@ static msec_t bounded_rule(int status, msec_t ttl)
 }
 
 /* Answers whether override_ttl decided: then the response's own no-cache is overruled too. */
-static bool describe_lifetime(stored_t *out, const directives_t *d, const fields_t *response, const rules_t *rules)
+static bool describe_lifetime(stored_t *out, const directives_t *d, const fields_t *response, const fields_t *request,
+                              const rules_t *rules)
 {
     const cache_control_t *cc = &d->cc;
     if (rules->override_ttl != RULES_UNSET && overridable(out->status)) {
@@ -113,12 +114,13 @@ static bool describe_lifetime(stored_t *out, const directives_t *d, const fields
         out->flags |= STORED_RULE_TTL;
         out->lifetime = bounded_rule(out->status, rules->ttl);
     } else if (out->last_modified >= 0 && out->last_modified < out->date && !pragma_no_cache(response) &&
-               (directives_status_heuristic(out->status) ||
+               (directives_status_guessable(out->status, request) ||
                 ((cc->flags & CACHE_CONTROL_PUBLIC) != 0 && !directives_status_odd(out->status)))) {
         out->flags |= STORED_HEURISTIC;
         out->lifetime = (out->date - out->last_modified) / 10;
-        if (out->lifetime > HEURISTIC_MOST)
-            out->lifetime = HEURISTIC_MOST;
+        msec_t most = directives_status_odd(out->status) ? RULE_ERROR_MOST : HEURISTIC_MOST;
+        if (out->lifetime > most)
+            out->lifetime = most;
     }
     return false;
 }
@@ -166,7 +168,7 @@ void stored_describe(stored_t *out, int status, const fields_t *response, const 
         out->initial_age = response_time - out->date;
 
     describe_validators(out, response, response_time);
-    bool overridden = describe_lifetime(out, &d, response, rules);
+    bool overridden = describe_lifetime(out, &d, response, request, rules);
     describe_staleness(out, &d, rules, overridden);
     if (d.cc.flags & CACHE_CONTROL_IMMUTABLE)
         out->flags |= STORED_IMMUTABLE;

@@ -3,7 +3,9 @@
  *   1 byte length of the name, the name in lower case, 2 bytes (big-endian) 0 = absent or 1 + length of the value, the
  * value
  *
- * so that equal meaning gives equal bytes, and comparing is memcmp. Two requests mean the same when they differ in
+ * so that equal meaning gives equal bytes, and comparing is memcmp. Before them, where Accept-Language selects and the
+ * response names its one language, an entry "=" (no field has that name) holds that language; it is no part of the
+ * variant's identity. Two requests mean the same when they differ in
  * white space around commas, in how a list is spread over lines, and, for Accept-Encoding and Accept-Language, in case,
  * order and the way in which a weight is written (RFC 9111 4.1). Fields that are no lists keep every byte. The packed
  * form comes back from disk, so reading it trusts nothing. */
@@ -236,6 +238,40 @@ static bool next_entry(span_t *packed, span_t *name, span_t *value)
     return true;
 }
 
+/* The one language that the response says it is in; .p NULL: none, several, or not to be kept. */
+static span_t read_language(arena_t *a, const fields_t *response, const span_t *names, size_t n)
+{
+    bool selects = false;
+    for (size_t i = 0; i < n; i++)
+        selects |= span_eq(names[i], SPAN("accept-language"));
+    span_t language = fields_get(response, SPAN("content-language"));
+    if (!selects || language.n > 64 || fields_count(response, SPAN("content-language")) != 1 ||
+        !fields_name_valid(language))
+        return SPAN_NONE;
+    return lower_copy(a, language);
+}
+
+/* Takes off the entry that holds the language. */
+static span_t take_language(span_t *packed)
+{
+    span_t rest = *packed, name, value;
+    if (!next_entry(&rest, &name, &value) || !span_eq(name, SPAN("=")))
+        return SPAN_NONE;
+    *packed = rest;
+    return value;
+}
+
+static void add_entry(text_t *t, span_t name, span_t value)
+{
+    size_t coded = value.p == NULL ? 0 : value.n + 1;
+    char length = (char)name.n;
+    char lengths[] = {(char)(coded >> 8), (char)(coded & 0xff)};
+    add(t, span_of(&length, 1));
+    add(t, name);
+    add(t, span_of(lengths, 2));
+    add(t, value);
+}
+
 err_t vary_pack(arena_t *a, const fields_t *response, const fields_t *request, span_t *packed)
 {
     span_t names[VARY_MAX_NAMES], values[VARY_MAX_NAMES];
@@ -253,36 +289,70 @@ err_t vary_pack(arena_t *a, const fields_t *response, const fields_t *request, s
             return ERR_RANGE;
         size += 3 + names[i].n + values[i].n;
     }
+    span_t language = read_language(a, response, names, n);
+    if (language.n > 0)
+        size += 4 + language.n;
     if (size > VARY_MAX_BYTES)
         return ERR_RANGE;
     text_t t = {.p = arena_alloc(a, size)};
     if (t.p == NULL)
         return ERR_RANGE;
-    for (size_t i = 0; i < n; i++) {
-        size_t coded = values[i].p == NULL ? 0 : values[i].n + 1;
-        char length = (char)names[i].n;
-        char lengths[] = {(char)(coded >> 8), (char)(coded & 0xff)};
-        add(&t, span_of(&length, 1));
-        add(&t, names[i]);
-        add(&t, span_of(lengths, 2));
-        add(&t, values[i]);
-    }
+    if (language.n > 0)
+        add_entry(&t, SPAN("="), language);
+    for (size_t i = 0; i < n; i++)
+        add_entry(&t, names[i], values[i]);
     *packed = span_of(t.p, t.n);
     return ERR_OK;
 }
 
+/* Is this the language that the request wants most, before all others? */
+static bool language_preferred(span_t language, const fields_t *request, arena_t *scratch)
+{
+    span_t rest = fields_join(request, SPAN("accept-language"), scratch), text;
+    unsigned best = 0, ties = 0;
+    bool ours = false;
+    if (language.n == 0 || rest.p == NULL)
+        return false;
+    while (next_member(&rest, &text)) {
+        member_t m;
+        if (!read_member(text, scratch, &m))
+            return false;
+        if (m.weight < best || m.weight == 0)
+            continue;
+        ties = m.weight > best ? 1 : ties + 1;
+        best = m.weight;
+        /* RFC 4647 3.3.1: "de" stands for "de-at" too */
+        ours = span_starts(language, m.name) && (language.n == m.name.n || language.p[m.name.n] == '-');
+    }
+    return ties == 1 && ours;
+}
+
+static bool match(span_t packed, const fields_t *request, arena_t *scratch, bool by_language)
+{
+    span_t language = take_language(&packed), name, stored, asked;
+    while (next_entry(&packed, &name, &stored)) {
+        if (normalise(name, request, scratch, &asked) && (asked.p == NULL) == (stored.p == NULL) &&
+            span_eq(asked, stored))
+            continue;
+        if (!by_language || !span_eq(name, SPAN("accept-language")) || !language_preferred(language, request, scratch))
+            return false;
+    }
+    return packed.n == 0;
+}
+
 bool vary_match(span_t packed, const fields_t *request, arena_t *scratch)
 {
-    span_t name, stored, asked;
-    while (next_entry(&packed, &name, &stored))
-        if (!normalise(name, request, scratch, &asked) || (asked.p == NULL) != (stored.p == NULL) ||
-            !span_eq(asked, stored))
-            return false;
-    return packed.n == 0;
+    return match(packed, request, scratch, false);
+}
+
+bool vary_match_language(span_t packed, const fields_t *request, arena_t *scratch)
+{
+    return match(packed, request, scratch, true);
 }
 
 uint64_t vary_digest(span_t packed)
 {
+    take_language(&packed);
     if (packed.n == 0)
         return 0;
     uint64_t h = hash_64(packed, 0);
@@ -292,6 +362,8 @@ uint64_t vary_digest(span_t packed)
 bool vary_same_names(span_t a, span_t b)
 {
     span_t name_a, name_b, value;
+    take_language(&a);
+    take_language(&b);
     while (a.n > 0 && b.n > 0)
         if (!next_entry(&a, &name_a, &value) || !next_entry(&b, &name_b, &value) || !span_eq(name_a, name_b))
             return false;

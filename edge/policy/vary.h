@@ -15,6 +15,9 @@ enum { VARY_MAX_NAMES = 16, VARY_MAX_BYTES = 8 * 1024 }; /* beyond: treated as V
 err_t vary_pack(arena_t *a, const fields_t *response, const fields_t *request, span_t *packed);
 /* Does the packed form select this request? An empty one selects all. Malformed bytes select nothing. */
 bool vary_match(span_t packed, const fields_t *request, arena_t *scratch);
+/* The same, and where only Accept-Language differs: is the response in the one language that the request prefers to all
+ * others? Then nothing better can come. For when nothing matches exactly. */
+bool vary_match_language(span_t packed, const fields_t *request, arena_t *scratch);
 /* Identity of a variant within its key: equal packed forms ↔ equal digests. Zero for no Vary. */
 uint64_t vary_digest(span_t packed);
 /* Do two packed forms list the same names? (For choosing what a new response replaces.) */

@@ -72,8 +72,10 @@ Test(storable, by_the_rfc)
         {"6585 6", "", 511, DATE CC("max-age=60"), STORABLE_STATUS},
         {"poisoning: no guess", "", 400, DATE LM, STORABLE_NO_FRESHNESS},
         {"poisoning: no guess", "", 413, DATE LM CC("public"), STORABLE_NO_FRESHNESS},
-        {"poisoning: no guess", "", 414, DATE LM, STORABLE_NO_FRESHNESS},
-        {"poisoning: no guess", "", 501, DATE LM CC("public"), STORABLE_NO_FRESHNESS},
+        {"poisoning: no guess", "", 431, DATE LM, STORABLE_STATUS},
+        {"9110 15.1 414 to an ordinary request", "", 414, DATE LM, STORABLE_YES},
+        {"9110 15.1 501 to an ordinary request", "", 501, DATE LM, STORABLE_YES},
+        {"9110 15.1 but not without anything to guess from", "", 501, DATE, STORABLE_NO_FRESHNESS},
         {"explicit is the origin's own word", "", 400, DATE CC("max-age=60"), STORABLE_YES},
         {"explicit is the origin's own word", "", 501, DATE CC("max-age=60"), STORABLE_YES},
         {"5.2.2.5 no-store", "", 200, DATE CC("no-store, max-age=60"), STORABLE_NO_STORE},
@@ -96,7 +98,13 @@ Test(storable, by_the_rfc)
          STORABLE_AUTHORIZATION},
         {"3.5 a targeted max-age doesn't", "authorization: x\n", 200, DATE "cdn-cache-control: max-age=60\n",
          STORABLE_AUTHORIZATION},
-        {"7.3 Set-Cookie", "", 200, DATE "set-cookie: a=b\n" CC("max-age=60"), STORABLE_SET_COOKIE},
+        {"7.3 Set-Cookie, explicitly fresh", "", 200, DATE "set-cookie: a=b\n" CC("max-age=60"), STORABLE_YES},
+        {"7.3 by Expires", "", 200, DATE "set-cookie: a=b\nexpires: Sun, 06 Nov 1994 09:49:37 GMT\n", STORABLE_YES},
+        {"7.3 a guess shares no cookie", "", 200, DATE LM "set-cookie: a=b\n", STORABLE_SET_COOKIE},
+        {"7.3 nor an answer to somebody's cookie", "cookie: a=a\n", 200, DATE "set-cookie: a=b\n" CC("max-age=60"),
+         STORABLE_SET_COOKIE},
+        {"7.3 unless it is for all", "cookie: a=a\n", 200, DATE "set-cookie: a=b\n" CC("public, max-age=60"),
+         STORABLE_YES},
         {"7.3 public", "", 200, DATE "set-cookie: a=b\n" CC("max-age=60, public"), STORABLE_YES},
         {"7.3 s-maxage", "", 200, DATE "set-cookie: a=b\n" CC("s-maxage=60"), STORABLE_YES},
         {"7.3 targeted", "", 200, DATE "set-cookie: a=b\ncdn-cache-control: max-age=60\n", STORABLE_YES},
@@ -111,6 +119,18 @@ Test(storable, by_the_rfc)
     };
     rules_t rules = RULES_DEFAULT;
     check(&rules, rows, sizeof rows / sizeof *rows);
+}
+
+/* What is said of an enormous head may be about fields that aren't in the key. */
+Test(storable, odd_request_is_no_ground_for_a_guess)
+{
+    char big[5000] = "x: ";
+    memset(big + 3, 'a', sizeof big - 5);
+    big[sizeof big - 2] = '\n';
+    rules_t rules = RULES_DEFAULT;
+    cr_expect_eq(decide(&rules, METHOD_GET, big, 414, DATE LM), STORABLE_NO_FRESHNESS);
+    cr_expect_eq(decide(&rules, METHOD_GET, big, 501, DATE LM), STORABLE_NO_FRESHNESS);
+    cr_expect_eq(decide(&rules, METHOD_GET, big, 404, DATE LM), STORABLE_YES);
 }
 
 Test(storable, methods)

@@ -89,6 +89,60 @@ Test(vary, match)
         cr_expect_eq(selects(rows[i].vary, rows[i].first, rows[i].second), rows[i].match, "%s", rows[i].what);
 }
 
+/* A response in the language that a request prefers to all others answers it, whoever it was made for. */
+Test(vary, language)
+{
+    static const struct {
+        const char *what, *response, *first, *second;
+        bool match;
+    } rows[] = {
+        {"preferred", "vary: accept-language\ncontent-language: de\n", "accept-language: en, de\n",
+         "accept-language: fr;q=0.5, de;q=1.0\n", true},
+        {"case", "vary: accept-language\ncontent-language: De\n", "accept-language: en\n", "accept-language: dE\n",
+         true},
+        {"a range of languages", "vary: accept-language\ncontent-language: de-AT\n", "accept-language: en\n",
+         "accept-language: de\n", true},
+        {"not the other way", "vary: accept-language\ncontent-language: de\n", "accept-language: en\n",
+         "accept-language: de-AT\n", false},
+        {"a prefix is no range", "vary: accept-language\ncontent-language: den\n", "accept-language: en\n",
+         "accept-language: de\n", false},
+        {"second best", "vary: accept-language\ncontent-language: de\n", "accept-language: en\n",
+         "accept-language: fr, de;q=0.5\n", false},
+        {"one of two best", "vary: accept-language\ncontent-language: de\n", "accept-language: en\n",
+         "accept-language: fr, de\n", false},
+        {"refused", "vary: accept-language\ncontent-language: de\n", "accept-language: en\n",
+         "accept-language: de;q=0\n", false},
+        {"nothing asked", "vary: accept-language\ncontent-language: de\n", "accept-language: en\n", "", false},
+        {"unreadable", "vary: accept-language\ncontent-language: de\n", "accept-language: en\n",
+         "accept-language: de;x\n", false},
+        {"two languages", "vary: accept-language\ncontent-language: de, fr\n", "accept-language: en\n",
+         "accept-language: de\n", false},
+        {"on two lines", "vary: accept-language\ncontent-language: de\ncontent-language: fr\n", "accept-language: en\n",
+         "accept-language: de\n", false},
+        {"none named", "vary: accept-language\n", "accept-language: en\n", "accept-language: de\n", false},
+        {"exactly the same", "vary: accept-language\ncontent-language: fr\n", "accept-language: en\n",
+         "accept-language: en\n", true},
+        {"another field differs", "vary: accept-language, foo\ncontent-language: de\n", "accept-language: en\nfoo: 1\n",
+         "accept-language: de\nfoo: 2\n", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        arena_t a;
+        arena_init(&a, 0);
+        fields_t rs = head(&a, rows[i].response), one = head(&a, rows[i].first), two = head(&a, rows[i].second);
+        fields_t plain = head(&a, rows[i].response);
+        span_t packed, without;
+        fields_remove(&plain, SPAN("content-language"));
+        cr_assert_eq(vary_pack(&a, &rs, &one, &packed), ERR_OK);
+        cr_assert_eq(vary_pack(&a, &plain, &one, &without), ERR_OK);
+        cr_expect_eq(vary_match_language(packed, &two, &a), rows[i].match, "%s", rows[i].what);
+        cr_expect(vary_match(packed, &one, &a) && vary_match_language(packed, &one, &a), "%s", rows[i].what);
+        cr_expect_eq(vary_digest(packed), vary_digest(without), "%s: the language is no part of the identity",
+                     rows[i].what);
+        cr_expect(vary_same_names(packed, without), "%s", rows[i].what);
+        arena_release(&a);
+    }
+}
+
 static err_t pack(const char *vary, const char *request)
 {
     arena_t a;
