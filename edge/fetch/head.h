@@ -12,7 +12,7 @@ typedef struct head {
     int64_t content_length; /* -1 unknown */
     bool chunked;
     bool unknown_coding; /* a Transfer-Encoding that names none: the body ends with the connection */
-    bool ended; /* an informational head was told: what follows is another one */
+    bool ended;          /* an informational head was told: what follows is another one */
     size_t bytes;
 } head_t;
 

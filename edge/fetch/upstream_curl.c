@@ -17,6 +17,7 @@
 #include "edge/base/log.h"
 #include "edge/base/mem.h"
 #include "edge/fetch/head.h"
+#include "edge/fetch/upstream_tls.h"
 
 enum {
     UPSTREAM_CURL_POOL = 512,         /* idle connections kept by one loop */
@@ -52,7 +53,8 @@ struct upstream_call {
     head_t head;
     loop_timer_t timer; /* first byte, then idle */
     msec_t first_byte_timeout, idle_timeout, active;
-    bool had_head, cancelled, paused;
+    bool had_head, cancelled, paused, bodiless;
+    upstream_tls_t *tls;   /* asked how it ended, where the body ends with the connection; else NULL */
     upstream_result_t why; /* set before a callback aborts the transfer */
     char *url, *target, *method;
 };
@@ -61,7 +63,7 @@ static void upstream_curl_run(upstream_curl_t *u, curl_socket_t fd, int what);
 
 err_t upstream_curl_global_init(void)
 {
-    return curl_global_init(CURL_GLOBAL_ALL) == CURLE_OK ? ERR_OK : ERR_IO;
+    return curl_global_init(CURL_GLOBAL_ALL) == CURLE_OK && upstream_tls_global_init() ? ERR_OK : ERR_IO;
 }
 
 /* ---- what curl asks of the loop ---- */
@@ -130,6 +132,8 @@ static size_t upstream_curl_on_header(char *p, size_t size, size_t n, void *data
         return c->cancelled ? 0 : n;
     case HEAD_FINAL:
         c->had_head = true;
+        if (!c->head.chunked && c->head.content_length < 0)
+            c->tls = upstream_tls_of(c->easy);
         loop_timer_start(c->client->base.loop, &c->timer, c->idle_timeout);
         c->events->head(c->arg, c->head.status, &c->head.fields, c->head.content_length);
         return c->cancelled ? 0 : n;
@@ -175,6 +179,7 @@ static void upstream_curl_free_call(upstream_call_t *c)
         curl_easy_cleanup(c->easy);
     }
     head_release(&c->head);
+    upstream_tls_unref(c->tls);
     free(c->url);
     free(c->target);
     free(c->method);
@@ -189,13 +194,19 @@ static void upstream_curl_finish(upstream_call_t *c, upstream_result_t result)
     events->done(arg, result);
 }
 
+static bool upstream_curl_was_cut(const upstream_call_t *c)
+{
+    bool bodiless = c->bodiless || c->head.status == 204 || c->head.status == 304;
+    return c->tls != NULL && !bodiless && !upstream_tls_ended(c->tls);
+}
+
 static upstream_result_t upstream_curl_result(const upstream_call_t *c, CURLcode code)
 {
     if (c->why != UPSTREAM_OK)
         return c->why;
     switch (code) {
     case CURLE_OK:
-        return c->had_head ? UPSTREAM_OK : UPSTREAM_CLOSED;
+        return !c->had_head ? UPSTREAM_CLOSED : upstream_curl_was_cut(c) ? UPSTREAM_CUT : UPSTREAM_OK;
     case CURLE_COULDNT_RESOLVE_HOST:
         return UPSTREAM_DNS;
     case CURLE_COULDNT_CONNECT:
@@ -352,6 +363,7 @@ static void upstream_curl_connect_to(upstream_call_t *c, const upstream_target_t
         curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L);
         curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
         curl_easy_setopt(e, CURLOPT_CAPATH, UPSTREAM_CURL_SYSTEM_CA);
+        curl_easy_setopt(e, CURLOPT_SSL_CTX_FUNCTION, upstream_tls_on_context);
         if (to->ca.p != NULL)
             curl_easy_setopt(e, CURLOPT_CAINFO, to->ca.p);
     }
@@ -388,6 +400,7 @@ static upstream_call_t *upstream_curl_start(upstream_t *base, const upstream_req
     c->events = events;
     c->arg = arg;
     c->idle_timeout = r->idle_timeout;
+    c->bodiless = r->head;
     c->first_byte_timeout = r->first_byte_timeout;
     c->timer.run = upstream_curl_timeout;
     head_init(&c->head);

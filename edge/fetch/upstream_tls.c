@@ -1,0 +1,78 @@
+/* Where the end of the connection is the only end of a body, an attacker who can cut the connection can shorten it, and
+ * only TLS's closing alert tells the difference (RFC 9112 9.8). libcurl makes a TLS context for each connection; a note
+ * hangs from it that the context's own callback writes, and that outlives the connection for whoever asks late. */
+#include "edge/fetch/upstream_tls.h"
+
+#include <openssl/ssl.h>
+#include <stdlib.h>
+
+#include "edge/base/mem.h"
+
+struct upstream_tls {
+    int refs;
+    bool ended;
+};
+
+static int upstream_tls_index = -1;
+
+void upstream_tls_unref(upstream_tls_t *t)
+{
+    if (t != NULL && --t->refs == 0)
+        free(t);
+}
+
+static void upstream_tls_drop(void *parent, void *note, CRYPTO_EX_DATA *data, int index, long l, void *p)
+{
+    (void)parent, (void)data, (void)index, (void)l, (void)p;
+    upstream_tls_unref(note);
+}
+
+bool upstream_tls_global_init(void)
+{
+    if (upstream_tls_index < 0)
+        upstream_tls_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, upstream_tls_drop);
+    return upstream_tls_index >= 0;
+}
+
+static upstream_tls_t *upstream_tls_note(const SSL *ssl)
+{
+    return SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), upstream_tls_index);
+}
+
+static void upstream_tls_on_event(const SSL *ssl, int where, int value)
+{
+    upstream_tls_t *t =
+        where == SSL_CB_READ_ALERT && (value & 0xff) == SSL_AD_CLOSE_NOTIFY ? upstream_tls_note(ssl) : NULL;
+    if (t != NULL)
+        t->ended = true;
+}
+
+CURLcode upstream_tls_on_context(CURL *easy, void *ctx, void *data)
+{
+    (void)easy, (void)data;
+    upstream_tls_t *t = mem_zalloc(sizeof *t);
+    t->refs = 1;
+    if (SSL_CTX_set_ex_data(ctx, upstream_tls_index, t) != 1) {
+        free(t);
+        return CURLE_ABORTED_BY_CALLBACK;
+    }
+    SSL_CTX_set_info_callback(ctx, upstream_tls_on_event);
+    return CURLE_OK;
+}
+
+upstream_tls_t *upstream_tls_of(CURL *easy)
+{
+    struct curl_tlssessioninfo *info = NULL;
+    if (curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &info) != CURLE_OK || info == NULL || info->internals == NULL ||
+        info->backend != CURLSSLBACKEND_OPENSSL)
+        return NULL;
+    upstream_tls_t *t = upstream_tls_note(info->internals);
+    if (t != NULL)
+        t->refs++;
+    return t;
+}
+
+bool upstream_tls_ended(const upstream_tls_t *t)
+{
+    return t->ended;
+}
