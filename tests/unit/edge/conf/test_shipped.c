@@ -8,15 +8,9 @@
 
 #include "edge/conf/conf.h"
 
-/* The configs folder, from where this source was compiled. */
 static void configs(char *out, size_t n)
 {
-    char here[1024];
-    snprintf(here, sizeof here, "%s", __FILE__);
-    char *tests = strstr(here, "tests/unit/edge/conf/");
-    cr_assert_not_null(tests);
-    *tests = '\0';
-    snprintf(out, n, "%sconfigs", here);
+    snprintf(out, n, "%s", BRINK_SOURCE_DIR "/configs");
 }
 
 Test(shipped, configurations_are_accepted)

@@ -180,11 +180,7 @@ Test(grafana, the_check_can_fail)
 
 Test(grafana, dashboard_names_what_there_is)
 {
-    char path[4096];
-    snprintf(path, sizeof path, "%s", __FILE__);
-    char *at = strstr(path, "tests/unit/edge/tbl/");
-    cr_assert_not_null(at);
-    strcpy(at, "configs/grafana.json");
+    const char *path = BRINK_SOURCE_DIR "/configs/grafana.json";
     json_error_t e;
     json_t *j = json_load_file(path, JSON_REJECT_DUPLICATES, &e);
     cr_assert_not_null(j, "%s:%d: %s", path, e.line, e.text);
