@@ -252,6 +252,7 @@ static void apply_new(purge_t *p, const stream_entry_t *e, const message_t *m, a
     ledger_entry_t entry = {
         .level = c.level, .values = c.values, .n = c.n, .boot = p->loop.now.boot, .cursor = &p->cursor.at};
     journal_item_t item = {.values = c.values, .n = c.n, .level = c.level, .cursor = &p->cursor};
+    apply_count(p, m, PURGE_FROM_STREAM); /* before: who sees the effect sees the count */
     item.position = ledger_append(p->ledger, &entry, &item.collapse);
     journal_record_t r = {.number = atomic_fetch_add(&p->next_number, 1),
                           .position = item.position,
@@ -263,7 +264,6 @@ static void apply_new(purge_t *p, const stream_entry_t *e, const message_t *m, a
                           .json = e->purge};
     item.record = &r;
     journal_post(p->journal, &item);
-    apply_count(p, m, PURGE_FROM_STREAM);
     if (c.n > 0)
         apply_tell(p, item.position, c.level);
     if (m->gap)
@@ -325,11 +325,11 @@ void apply_heard(purge_t *p, span_t payload)
         d->outside = c.n > 0;
         d->flags = JOURNAL_HEARD;
         d->matchable = true;
+        apply_count(p, &m, PURGE_FROM_CHANNEL);
         d->position = item.position = ledger_append(p->ledger, &entry, &item.collapse);
         journal_record_t r = apply_record(d);
         item.record = &r;
         journal_post(p->journal, &item);
-        apply_count(p, &m, PURGE_FROM_CHANNEL);
         bool full = atomic_load(&p->undelivered) >= PURGE_MAX_UNDELIVERED ||
                     atomic_load(&p->undelivered_bytes) >= PURGE_MAX_UNDELIVERED_BYTES;
         apply_enqueue(p, d);
