@@ -266,10 +266,11 @@ void fetch_detach(fetch_reader_t *r)
     notice_unsubscribe(&r->waiter);
     pthread_mutex_lock(&f->mutex);
     list_remove(&r->link);
-    bool last = list_empty(&f->readers);
+    /* nobody may be left, or it was this one that held the others back */
+    bool tell = list_empty(&f->readers) || atomic_load_explicit(&f->windowed, memory_order_relaxed);
     pthread_mutex_unlock(&f->mutex);
     r->fetch = NULL;
-    if (last)
+    if (tell)
         fetch_tell_owner(f);
     fetch_unref(f);
 }

@@ -6,12 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "edge/base/clock.h"
 #include "edge/base/mem.h"
 #include "edge/http/date.h"
 #include "edge/policy/tags.h"
+#include "edge/tbl/metrics.h"
 
 static void world_lines(fields_t *f, arena_t *a, const char *lines)
 {
@@ -33,12 +36,10 @@ static void world_copy(fields_t *to, arena_t *a, const fields_t *from)
 
 /* ---- the upstream ---- */
 
-static world_t *the_world;
-
 static upstream_call_t *world_start(upstream_t *u, const upstream_request_t *r, const upstream_events_t *events,
                                     void *arg)
 {
-    world_t *w = the_world;
+    world_t *w = ((world_upstream_t *)u)->world;
     world_call_t *c = mem_zalloc(sizeof *c);
     cr_assert_lt(w->calls, WORLD_CALLS);
     w->call[w->calls++] = c;
@@ -46,6 +47,10 @@ static upstream_call_t *world_start(upstream_t *u, const upstream_request_t *r, 
     c->events = events;
     c->arg = arg;
     c->open = true;
+    c->to_shield = r->to.port == 8;
+    c->once = r->once;
+    c->has_body = r->has_body;
+    c->is_head = r->head;
     snprintf(c->method, sizeof c->method, "%.*s", SPAN_ARG(r->method));
     snprintf(c->target, sizeof c->target, "%.*s", SPAN_ARG(r->target));
     snprintf(c->body, sizeof c->body, "%.*s", SPAN_ARG(r->body));
@@ -85,13 +90,19 @@ void world_head(world_t *w, world_call_t *c, int status, const char *lines, int6
     c->events->head(c->arg, status, &f, length);
 }
 
-bool world_body(world_t *w, world_call_t *c, const char *text)
+bool world_bytes(world_t *w, world_call_t *c, const char *p, size_t n)
 {
     (void)w;
     if (!c->open || c->paused)
         return false;
-    c->paused = !c->events->body(c->arg, span_str(text));
-    return !c->paused;
+    bool taken = c->events->body(c->arg, span_of(p, n));
+    c->paused = c->open && !taken;
+    return taken;
+}
+
+bool world_body(world_t *w, world_call_t *c, const char *text)
+{
+    return world_bytes(w, c, text, strlen(text));
 }
 
 void world_end(world_t *w, world_call_t *c, upstream_result_t r)
@@ -156,7 +167,7 @@ world_client_t *world_request(world_t *w, unsigned loop, const char *method, con
     world_client_t *c = mem_zalloc(sizeof *c);
     cr_assert_lt(w->clients, WORLD_CLIENTS);
     w->client[w->clients++] = c;
-    arena_init(&c->arena, 0);
+    arena_init(&c->arena, 4 * 1024 * 1024);
     exchange_t *x = &c->x;
     x->ops = &world_exchange;
     x->loop = &w->loop[loop];
@@ -165,12 +176,13 @@ world_client_t *world_request(world_t *w, unsigned loop, const char *method, con
     x->method = method_parse(x->method_name);
     x->scheme = SPAN("http");
     x->authority = SPAN("site.example");
-    x->target = span_str(target);
+    x->target = arena_copy(&c->arena, span_str(target));
     world_lines(&x->fields, &c->arena, lines);
     x->body = span_str(body);
     x->has_body = body != NULL;
     x->peer = SPAN("192.0.2.7");
     x->protocol = 11;
+    x->began_nanos = clock_nanos();
     request_begin(&w->env[loop], x);
     world_run(w);
     return c;
@@ -209,6 +221,8 @@ bool world_says(const world_client_t *c, const char *name, const char *part)
 }
 
 /* ---- the world ---- */
+
+static int worlds;
 
 static err_t world_normalise(void *ctx, arena_t *a, span_t url, span_t *uri, digest_t *uri_digest)
 {
@@ -260,23 +274,59 @@ void world_purge(world_t *w, ledger_kind_t kind, const char *what, mark_t level)
     ledger_append(w->ledger, &(ledger_entry_t){.level = level, .values = &v, .n = 1, .boot = w->now.boot}, &collapsed);
 }
 
+static void world_on_evict(object_t *o, store_why_t why, void *arg)
+{
+    world_t *w = arg;
+    if (w->warm == NULL)
+        return;
+    if (why == STORE_REMOVED)
+        warm_remove(w->warm, o->digest, o->variant);
+    else if (why == STORE_EVICTED && atomic_load(&o->hits) > 0)
+        warm_put(w->warm, o);
+}
+
+static void world_on_worthy(object_t *o, void *arg)
+{
+    world_t *w = arg;
+    if (w->warm != NULL)
+        warm_put(w->warm, o);
+}
+
 world_t *world_new(const char *site_yaml, const char *more_yaml)
 {
+    return world_open(&(world_options_t){.site = site_yaml, .more = more_yaml});
+}
+
+world_t *world_open(const world_options_t *o)
+{
+    const char *node = o->node != NULL ? o->node : "sim-1";
     static const unsigned labels[8];
     char yaml[4096], err[512];
     conf_error_t error;
-    world_t *w = the_world = mem_zalloc(sizeof *w);
+    world_t *w = mem_zalloc(sizeof *w);
+    worlds++;
     arena_init(&w->arena, 0);
-    snprintf(yaml, sizeof yaml,
-             "node: sim-1\nlisten: [{address: \"127.0.0.1:1\"}]\n%s\nsites:\n  - hosts: [\"*\"]\n    origins: "
-             "[\"http://127.0.0.1:9\"]\n%s\n",
-             more_yaml != NULL ? more_yaml : "memory: {size: 64MiB, max_object: 8MiB}",
-             site_yaml != NULL ? site_yaml : "");
-    cr_assert_eq(conf_parse(span_str(yaml), "sim.yaml", &w->conf, &error), ERR_OK, "%s", error.message);
-    w->now = (now_t){.wall = 1700000000000, .boot = 5000000};
     snprintf(w->state, sizeof w->state, "/tmp/brink-sim-XXXXXX");
     cr_assert_not_null(mkdtemp(w->state));
-    purge_options_t po = {.node = "sim-1",
+    char secret[128], tiers[512] = "";
+    snprintf(secret, sizeof secret, "%s/secret", w->state);
+    FILE *f = fopen(secret, "w");
+    cr_assert_not_null(f);
+    fputs("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", f);
+    fclose(f);
+    cr_assert_eq(chmod(secret, 0600), 0);
+    if (o->shield)
+        snprintf(tiers, sizeof tiers, "shield: {nodes: [\"http://127.0.0.1:8\"], secret_file: %s}\n", secret);
+    if (o->tier)
+        snprintf(tiers, sizeof tiers, "tier: {secret_file: %s}\n", secret);
+    snprintf(yaml, sizeof yaml,
+             "node: %s\nlisten: [{address: \"127.0.0.1:1\"}]\n%s\n%ssites:\n  - hosts: [\"*\"]\n    origins: "
+             "[\"http://127.0.0.1:9\"]\n%s\n",
+             node, o->more != NULL ? o->more : "memory: {size: 64MiB, max_object: 8MiB}", tiers,
+             o->site != NULL ? o->site : "");
+    cr_assert_eq(conf_parse(span_str(yaml), "sim.yaml", &w->conf, &error), ERR_OK, "%s", error.message);
+    w->now = (now_t){.wall = 1700000000000 + o->clock, .boot = 5000000};
+    purge_options_t po = {.node = node,
                           .version = "0",
                           .state = w->state,
                           .stream = "brink:purge",
@@ -287,7 +337,17 @@ world_t *world_new(const char *site_yaml, const char *more_yaml)
     cr_assert_eq(purge_open(&po, &w->purge, err, sizeof err), ERR_OK, "%s", err);
     cr_assert_eq(purge_start(w->purge, false), ERR_OK);
     w->ledger = purge_ledger(w->purge);
-    w->store = store_open(&(store_options_t){.bytes = w->conf->memory.size, .shards = 4});
+    w->store = store_open(&(store_options_t){.bytes = w->conf->memory.size,
+                                             .shards = 4,
+                                             .on_evict = world_on_evict,
+                                             .on_worthy = world_on_worthy,
+                                             .arg = w});
+    if (o->disk) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/warm", w->state);
+        warm_options_t wo = {.path = path, .size = 64 << 20, .epoch = ledger_epoch(w->ledger), .commit_ms = 1};
+        cr_assert_eq(warm_open(&wo, &w->warm, err), ERR_OK, "%s", err);
+    }
     w->collapse = collapse_new();
     w->health = health_new();
     w->upstreams = upstreams_new(w->health, w->conf);
@@ -295,7 +355,9 @@ world_t *world_new(const char *site_yaml, const char *more_yaml)
     for (int i = 0; i < WORLD_LOOPS; i++) {
         cr_assert_eq(loop_init(&w->loop[i], i, false), ERR_OK);
         w->loop[i].now = w->now;
-        w->up[i] = (upstream_t){.ops = &world_upstream, .loop = &w->loop[i]};
+        w->up[i] = (world_upstream_t){.u = {.ops = &world_upstream, .loop = &w->loop[i]}, .world = w};
+        w->edge_key[i] = w->conf->tier.present ? tier_key_new(w->conf->tier.secret) : NULL;
+        w->tier_key[i] = w->conf->shield.present ? tier_key_new(w->conf->shield.secret) : NULL;
         w->env[i] = (request_env_t){.loop = &w->loop[i],
                                     .worker = (unsigned)i,
                                     .conf = w->conf,
@@ -305,27 +367,76 @@ world_t *world_new(const char *site_yaml, const char *more_yaml)
                                     .purge = w->purge,
                                     .ledger = w->ledger,
                                     .replay = w->replay,
-                                    .node = SPAN("sim-1"),
-                                    .node_member = SPAN("sim-1"),
-                                    .via = SPAN("1.1 sim-1 (brink)"),
+                                    .warm = w->warm,
+                                    .edge_key = w->edge_key[i],
+                                    .node = w->conf->node,
+                                    .node_member = w->conf->node,
+                                    .via = arena_printf(&w->arena, "1.1 %s (brink)", node),
                                     .started = w->now.wall - 1000,
                                     .site_labels = labels};
         request_env_init(&w->env[i]);
         w->env[i].fetch = (fetch_deps_t){.loop = &w->loop[i],
-                                         .client = &w->up[i],
+                                         .client = &w->up[i].u,
                                          .store = w->store,
                                          .ledger = w->ledger,
-                                         .node = SPAN("sim-1"),
+                                         .node = w->conf->node,
+                                         .tier_key = w->tier_key[i],
+                                         .warm = w->warm,
                                          .upstream_labels = labels,
                                          .max_object = w->conf->memory.max_object};
     }
     return w;
 }
 
+void world_disk(world_t *w)
+{
+    if (w->warm == NULL)
+        return;
+    for (int ms = 0;; ms++) {
+        bool reading = false;
+        world_run(w);
+        for (int i = 0; i < WORLD_LOOPS; i++)
+            reading |= !list_empty(&w->env[i].promotions);
+        if (!reading)
+            break;
+        cr_assert_lt(ms, 10000, "the disk doesn't answer");
+        usleep(1000);
+    }
+    cr_assert_eq(warm_flush(w->warm, clock_now().boot + 10000), ERR_OK);
+}
+
+/* ---- two tiers ---- */
+
+world_client_t *world_carry(world_t *edge, world_call_t *call, world_t *shield)
+{
+    cr_assert(call->open && call->to_shield, "not a request to the shield");
+    shield->now.boot = edge->now.boot; /* the same moment; each has a wall clock of its own */
+    char lines[4096] = "";
+    size_t n = 0;
+    for (size_t i = 0; i < call->fields.n; i++)
+        if (!span_eq(call->fields.v[i].name, SPAN("host")))
+            n += (size_t)snprintf(lines + n, sizeof lines - n, "%.*s: %.*s\n", SPAN_ARG(call->fields.v[i].name),
+                                  SPAN_ARG(call->fields.v[i].value));
+    return world_request(shield, 0, call->method, call->target, lines, call->has_body ? call->body : NULL);
+}
+
+void world_brought(world_t *edge, world_call_t *call, const world_client_t *answer)
+{
+    cr_assert(answer->head && answer->done);
+    call->events->head(call->arg, answer->status, &answer->fields, answer->content_length);
+    if (call->open && answer->n > 0)
+        world_bytes(edge, call, answer->body, answer->n);
+    if (call->open)
+        world_end(edge, call, answer->aborted ? UPSTREAM_CUT : UPSTREAM_OK);
+    world_run(edge);
+}
+
 void world_free(world_t *w)
 {
     for (size_t i = 0; i < w->clients; i++)
         world_gone(w->client[i]);
+    world_disk(w);
+    warm_close(w->warm);
     world_run(w);
     for (size_t i = 0; i < w->calls; i++)
         if (w->call[i]->open) {
@@ -340,8 +451,21 @@ void world_free(world_t *w)
     }
     for (size_t i = 0; i < w->calls; i++)
         free(w->call[i]);
-    for (int i = 0; i < WORLD_LOOPS; i++)
+    for (int i = 0; i < WORLD_LOOPS; i++) {
+        cr_expect_eq(w->env[i].in_flight, 0, "requests are left");
+        cr_expect_eq(w->loop[i].timers, 0, "timers are left");
+        tier_key_free(w->edge_key[i]);
+        tier_key_free(w->tier_key[i]);
         loop_release(&w->loop[i]);
+    }
+    store_stats_t stats;
+    store_stats(w->store, &stats);
+    cr_expect_eq(stats.reserved, 0, "%llu bytes of the budget were never given back",
+                 (unsigned long long)stats.reserved);
+    if (--worlds == 0) /* both are of the process */
+        cr_expect_eq(metrics_total(METRIC_IN_FLIGHT), 0);
+    if (worlds == 0)
+        cr_expect_eq(metrics_total(METRIC_FILLS_RUNNING), 0, "fills are still counted");
     collapse_free(w->collapse);
     store_close(w->store);
     upstreams_unref(w->upstreams);

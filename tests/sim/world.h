@@ -11,6 +11,8 @@ enum { WORLD_LOOPS = 2, WORLD_CLIENTS = 2048, WORLD_CALLS = 4096 };
 /* A request that reached the upstream. */
 typedef struct world_call {
     upstream_t *client;
+    bool to_shield;
+    bool once, has_body, is_head;
     const upstream_events_t *events;
     void *arg;
     bool open, cancelled, paused;
@@ -18,6 +20,11 @@ typedef struct world_call {
     fields_t fields; /* copied */
     char body[256];
 } world_call_t;
+
+typedef struct world_upstream {
+    upstream_t u; /* first: the client is cast */
+    struct world *world;
+} world_upstream_t;
 
 typedef struct world_client {
     exchange_t x;
@@ -37,7 +44,7 @@ typedef struct world {
     conf_t *conf;
     char state[64];
     loop_t loop[WORLD_LOOPS];
-    upstream_t up[WORLD_LOOPS];
+    world_upstream_t up[WORLD_LOOPS];
     request_env_t env[WORLD_LOOPS];
     purge_t *purge;
     ledger_t *ledger;
@@ -46,14 +53,25 @@ typedef struct world {
     health_t *health;
     upstreams_t *upstreams;
     replay_t *replay;
+    warm_t *warm; /* NULL: no disk */
+    tier_key_t *edge_key[WORLD_LOOPS], *tier_key[WORLD_LOOPS];
     world_client_t *client[WORLD_CLIENTS];
     size_t clients;
     world_call_t *call[WORLD_CALLS];
     size_t calls;
 } world_t;
 
+typedef struct world_options {
+    const char *node;        /* NULL: sim-1 */
+    const char *site, *more; /* YAML lines of the one site "*", and at the top (memory is there if this is NULL) */
+    bool disk, shield, tier; /* has a disk; goes to a shield; is one */
+    msec_t clock;            /* how far its wall clock is ahead */
+} world_options_t;
+
 /* One site "*", its rules and memory as given in YAML lines (may be NULL). */
 world_t *world_new(const char *site_yaml, const char *more_yaml);
+world_t *world_open(const world_options_t *o);
+/* Ends everything, and expects that nothing is left: no request, no fill, no byte of the budget. */
 void world_free(world_t *w);
 void world_run(world_t *w);             /* until nothing is left to do at this moment */
 void world_pass(world_t *w, msec_t ms); /* lets time pass, then runs */
@@ -63,11 +81,17 @@ world_client_t *world_get(world_t *w, unsigned loop, const char *target, const c
 world_client_t *world_request(world_t *w, unsigned loop, const char *method, const char *target, const char *lines,
                               const char *body);
 void world_leave(world_t *w, world_client_t *c); /* the client goes away */
+/* Waits (really) until the disk has answered all reads and written all that was queued. */
+void world_disk(world_t *w);
+/* The edge's call as a request to the shield; world_brought takes its answer back. */
+world_client_t *world_carry(world_t *edge, world_call_t *call, world_t *shield);
+void world_brought(world_t *edge, world_call_t *call, const world_client_t *answer);
 
 /* The upstream answers call number i. */
 world_call_t *world_last_call(world_t *w);
 void world_head(world_t *w, world_call_t *c, int status, const char *lines, int64_t length);
 bool world_body(world_t *w, world_call_t *c, const char *text);
+bool world_bytes(world_t *w, world_call_t *c, const char *p, size_t n);
 void world_end(world_t *w, world_call_t *c, upstream_result_t r);
 /* All at once, with a Content-Length and the Date of now. */
 void world_answer(world_t *w, world_call_t *c, int status, const char *lines, const char *body);
