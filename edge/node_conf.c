@@ -75,7 +75,7 @@ void node_redis(const conf_t *conf, purge_server_t *out, arena_t *a)
  * that began under an older configuration still count by it: a reload adds a few bytes. */
 void node_labels(node_t *n, const conf_t *conf, worker_conf_t *out)
 {
-    node_labels_t *l = mem_zalloc(sizeof *l + (conf->sites_n + conf->upstreams_n) * sizeof(unsigned));
+    node_labels_t *l = mem_zalloc(sizeof *l + (2 * conf->sites_n + conf->upstreams_n) * sizeof(unsigned));
     unsigned *sites = l->numbers, *ups = l->numbers + conf->sites_n;
     for (size_t i = 0; i < conf->sites_n; i++)
         sites[i] = metrics_label_register(METRIC_DIM_SITE, conf->sites[i].name);
@@ -85,6 +85,7 @@ void node_labels(node_t *n, const conf_t *conf, worker_conf_t *out)
     n->labels = l;
     out->site_labels = sites;
     out->upstream_labels = ups;
+    out->refreshing = (_Atomic uint32_t *)(ups + conf->upstreams_n);
 }
 
 upstreams_t *node_upstreams(node_t *n)

@@ -10,7 +10,7 @@
 #include "edge/worker.h"
 #include "purge/api.h"
 
-/* Metric labels of one configuration. */
+/* Metric labels of one configuration, and its counters of background refreshes. */
 typedef struct node_labels {
     struct node_labels *next;
     unsigned numbers[];

@@ -17,6 +17,7 @@ typedef struct worker_conf {
     upstreams_t *upstreams;          /* a reference for the worker */
     const unsigned *site_labels;     /* by conf_site_t.index; live until the process ends */
     const unsigned *upstream_labels; /* by conf_origin_t.index; likewise */
+    _Atomic uint32_t *refreshing;    /* by conf_site_t.index; likewise */
 } worker_conf_t;
 
 typedef struct worker_options {

@@ -13,7 +13,7 @@ static const char *cache_status_short(request_t *rq)
 {
     if (rq->synthetic.p != NULL && rq->object == NULL) {
         rq->result = LABEL_RESULT_ERROR;
-        return "ERROR";
+        return rq->forward == FORWARD_NONE ? "BYPASS" : "MISS"; /* the log says ERROR */
     }
     if (rq->stale_served) {
         rq->result = LABEL_RESULT_STALE;

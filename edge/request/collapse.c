@@ -18,7 +18,8 @@ enum {
 
 typedef struct collapse_entry {
     struct collapse_entry *next;
-    fetch_t *fetch; /* a reference */
+    fetch_t *fetch;            /* a reference */
+    _Atomic uint32_t *counted; /* background refreshes of its site; NULL: not one of them */
 } collapse_entry_t;
 
 typedef struct collapse_shard {
@@ -90,7 +91,7 @@ static fetch_t *collapse_find(request_t *rq)
 }
 
 /* Enters a new fetch unless another one may be joined by now: then that one, with a reference. */
-static fetch_t *collapse_enter(request_t *rq, fetch_t *mine)
+static fetch_t *collapse_enter(request_t *rq, fetch_t *mine, _Atomic uint32_t *counted)
 {
     collapse_entry_t **bucket, *fresh = mem_alloc(sizeof *fresh);
     collapse_shard_t *s = collapse_shard(rq->env->collapse, rq->key.digest, &bucket);
@@ -100,7 +101,7 @@ static fetch_t *collapse_enter(request_t *rq, fetch_t *mine)
         if (collapse_joinable(rq, e->fetch))
             found = fetch_ref(e->fetch);
     if (found == NULL) {
-        *fresh = (collapse_entry_t){.next = *bucket, .fetch = fetch_ref(mine)};
+        *fresh = (collapse_entry_t){.next = *bucket, .fetch = fetch_ref(mine), .counted = counted};
         *bucket = fresh;
     }
     pthread_mutex_unlock(&s->mutex);
@@ -122,6 +123,8 @@ static void collapse_settled(fetch_t *f, void *arg)
         }
     pthread_mutex_unlock(&s->mutex);
     if (gone != NULL) {
+        if (gone->counted != NULL)
+            atomic_fetch_sub(gone->counted, 1);
         fetch_unref(gone->fetch);
         free(gone);
     }
@@ -215,7 +218,7 @@ request_go_t collapse_step(request_t *rq)
         if (mine == NULL)
             return deliver_error(rq, 431, "fields", "the request has more header fields than this cache passes on");
         if (together)
-            other = collapse_enter(rq, mine);
+            other = collapse_enter(rq, mine, NULL);
     }
     if (other == NULL)
         return collapse_read(rq, mine, true);
@@ -224,23 +227,30 @@ request_go_t collapse_step(request_t *rq)
     return collapse_read(rq, other, false);
 }
 
-void collapse_refresh(request_t *rq)
+bool collapse_refresh(request_t *rq)
 {
+    _Atomic uint32_t *counted = rq->refreshing != NULL ? &rq->refreshing[rq->site->index] : NULL;
+    if (counted != NULL && atomic_load_explicit(counted, memory_order_relaxed) >= rq->site->refill)
+        return false; /* after a mass purge the origin is asked at a pace; the next request tries again */
     fetch_t *running = collapse_find(rq);
     if (running != NULL) {
         fetch_unref(running);
-        return;
+        return false;
     }
     fetch_t *mine = collapse_new_fetch(rq, true);
     if (mine == NULL)
-        return;
-    fetch_t *other = collapse_enter(rq, mine);
+        return false;
+    fetch_t *other = collapse_enter(rq, mine, counted);
     if (other == NULL) {
+        if (counted != NULL)
+            atomic_fetch_add(counted, 1);
         metrics_add(METRIC_BACKGROUND, 0, 1);
         fetch_run(mine);
     }
+    bool begun = other == NULL;
     fetch_unref(other);
     fetch_unref(mine);
+    return begun;
 }
 
 void collapse_leave(request_t *rq)

@@ -218,6 +218,8 @@ static request_go_t lookup_decide(request_t *rq)
         rq->stale_served = true;
         /* fall through */
     case REUSE_HIT:
+        if (rq->verdict.use == REUSE_HIT && early_due(rq) && collapse_refresh(rq))
+            metrics_add(METRIC_EARLY, 0, 1);
         lookup_count_hit(rq);
         rq->hit = true;
         deliver_object(rq, rq->stored);

@@ -35,12 +35,14 @@ typedef struct request_env {
     accesslog_t *log;         /* NULL: off */
     handler_fn *purge_method; /* PURGE on traffic listeners; NULL: 405 */
     void *purge_ctx;
-    span_t node;                 /* name */
-    span_t node_member;          /* as a member of Cache-Status: a token, or quoted */
-    span_t via;                  /* this node's member of Via: "1.1 NODE (brink)" */
-    msec_t started;              /* wall, of this process: older copies are infinitely old to a demand by duration */
-    const unsigned *site_labels; /* metrics label of each conf site */
-    list_t promotions;           /* lookup.c: reads from disk that are under way */
+    span_t node;                  /* name */
+    span_t node_member;           /* as a member of Cache-Status: a token, or quoted */
+    span_t via;                   /* this node's member of Via: "1.1 NODE (brink)" */
+    msec_t started;               /* wall, of this process: older copies are infinitely old to a demand by duration */
+    const unsigned *site_labels;  /* metrics label of each conf site */
+    _Atomic uint32_t *refreshing; /* by conf site: background refreshes under way, of all workers; NULL: not limited */
+    uint64_t random;              /* early.c */
+    list_t promotions;            /* lookup.c: reads from disk that are under way */
     size_t in_flight;
 } request_env_t;
 

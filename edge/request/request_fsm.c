@@ -101,6 +101,7 @@ void request_begin(request_env_t *env, exchange_t *x)
     rq->upstreams = upstreams_ref(env->upstreams);
     rq->conf = env->conf;
     rq->site_labels = env->site_labels;
+    rq->refreshing = env->refreshing;
     rq->upstream_labels = env->fetch.upstream_labels;
     rq->result = LABEL_RESULT_ERROR;
     list_init(&rq->promotion_link);

@@ -55,6 +55,7 @@ typedef struct request {
     const conf_t *conf;
     const unsigned *site_labels, *upstream_labels;
     const conf_site_t *site;
+    _Atomic uint32_t *refreshing; /* by site: background refreshes under way; NULL: not counted */
     rules_t rules;
     cache_key_t key;
     span_t pass_target; /* what is forwarded when nothing is cached: the client's own query */
@@ -136,8 +137,13 @@ bool lookup_selects(const request_t *rq, span_t selecting);
 mark_t lookup_mark(request_t *rq, object_t *o);
 ledger_subject_t lookup_subject(const object_t *o);
 
+/* early.c: should this fresh and popular response be refreshed already? */
+bool early_due(request_t *rq);
+
 /* collapse.c */
-void collapse_refresh(request_t *rq); /* stale-while-revalidate: a fetch in the background, unless one runs */
+/* A fetch in the background (stale-while-revalidate, early refresh), unless one runs or the site's origin has as many
+ * as `refill` allows. True: begun. */
+bool collapse_refresh(request_t *rq);
 void collapse_leave(request_t *rq);
 
 /* forward.c: the fields of the request that goes upstream. `own` true: on behalf of the cache (no conditions, no
