@@ -195,6 +195,10 @@ static bool validate_sites(conf_reader_t *r, const tree_t *root)
         }
         if (site->ca.p != NULL && !https)
             reader_warn(r, reader_child(node, "ca"), "ca does nothing without an https origin");
+        if (reader_child(node, "compress") != NULL && site->compress_n > 0)
+            reader_warn(r, reader_child(node, "compress"),
+                        "compress is read, but this version sends bodies in the coding that the origin chose: let the "
+                        "origin compress");
         validate_rules(r, node, site);
     }
     const tree_t *nodes = reader_child(reader_child(root, "shield"), "nodes"),
