@@ -37,20 +37,21 @@ body { margin: 0; font: 17px/1.6 system-ui, sans-serif; color: var(--ink); backg
 header { background: var(--ink) center/cover; color: #fff; padding: 3rem 1.5rem; }
 header img { height: 64px; vertical-align: middle; margin-right: 1rem; }
 header h1 { display: inline; font-size: 2.4rem; vertical-align: middle; }
-main { max-width: 56rem; margin: 0 auto; padding: 1.5rem; }
-.photo { width: 100%; height: auto; border-radius: 12px; }
+main { max-width: 64rem; margin: 0 auto; padding: 1.5rem; }
+.photo { width: 100%; height: 14rem; object-fit: cover; border-radius: 12px; }
 table { border-collapse: collapse; width: 100%; background: #fff; border-radius: 12px; overflow: hidden; }
-td, th { text-align: left; padding: .6rem 1rem; border-bottom: 1px solid #d6e6e8; vertical-align: top; }
+td, th { text-align: left; padding: .5rem .7rem; font-size: .85rem; white-space: nowrap; border-bottom: 1px solid #d6e6e8; vertical-align: top; }
 th { background: var(--sea); color: #fff; }
-code { font-size: .85em; word-break: break-word; }
+td:nth-child(5) { white-space: normal; width: 45%; }
+td:last-child { white-space: normal; word-break: break-word; }
 button { font: inherit; border: 0; border-radius: 8px; padding: .5rem 1.2rem; background: var(--sea); color: #fff; cursor: pointer; }
 """
 
 SCRIPT = """
-const paths = ['/', '/api/products/123', '/api/products', '/api/time', '/photo.png', '/account'];
+const paths = ['/', '/api/products/123', '/api/products', '/api/time', '/account'];
 async function look(path) {
   const began = performance.now();
-  const answer = await fetch(path, { cache: 'no-store' });
+  const answer = await fetch(path); // 'no-store' here would ask the caches not to answer by themselves
   const text = await answer.text();
   return [path, answer.status, Math.round(performance.now() - began) + ' ms', answer.headers.get('x-cache') || '-',
           answer.headers.get('cache-status') || 'no cache in between', path.startsWith('/api') ? text.slice(0, 90) : text.length + ' bytes'];
