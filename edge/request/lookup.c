@@ -42,13 +42,18 @@ mark_t lookup_mark(request_t *rq, object_t *o)
 }
 
 /* With memory of its own: many variants and a long field must not use up what the exchange may take. */
-bool lookup_selects(const request_t *rq, span_t selecting)
+static bool lookup_vary(const request_t *rq, bool (*matches)(span_t, const fields_t *, arena_t *), span_t selecting)
 {
     arena_t scratch;
     arena_init(&scratch, 0);
-    bool match = vary_match(selecting, &rq->x->fields, &scratch);
+    bool match = matches(selecting, &rq->x->fields, &scratch);
     arena_release(&scratch);
     return match;
+}
+
+bool lookup_selects(const request_t *rq, span_t selecting)
+{
+    return lookup_vary(rq, vary_match, selecting);
 }
 
 /* ---- memory ---- */
@@ -62,8 +67,7 @@ static bool lookup_match(const object_t *o, void *arg)
 static bool lookup_match_language(const object_t *o, void *arg)
 {
     request_t *rq = arg;
-    return span_eq(object_key(o), rq->key.text) &&
-           vary_match_language(object_selecting(o), &rq->x->fields, rq->x->arena);
+    return span_eq(object_key(o), rq->key.text) && lookup_vary(rq, vary_match_language, object_selecting(o));
 }
 
 /* ---- disk ---- */
