@@ -62,7 +62,7 @@ static span_t forward_append(request_t *rq, span_t name, span_t more, bool trust
 static span_t forward_forwarded(request_t *rq)
 {
     span_t peer = rq->x->peer;
-    bool v6 = memchr(peer.p, ':', peer.n) != NULL, known = peer.n > 0 && (v6 || memchr(peer.p, '.', peer.n) != NULL);
+    bool v6 = span_find(peer, ':') < peer.n, known = v6 || span_find(peer, '.') < peer.n;
     if (!known)
         return arena_printf(rq->x->arena, "for=unknown;host=\"%.*s\";proto=%.*s", SPAN_ARG(rq->key.host),
                             SPAN_ARG(rq->key.scheme));
@@ -78,18 +78,21 @@ static span_t forward_cdn_loop(request_t *rq)
     return before.n > 0 ? arena_printf(rq->x->arena, "%.*s, brink", SPAN_ARG(before)) : SPAN("brink");
 }
 
-static void forward_request_id(request_t *rq)
+static bool forward_request_id(request_t *rq)
 {
     if (rq->id.p != NULL)
-        return;
+        return true;
     span_t given = fields_get(&rq->x->fields, SPAN("x-request-id"));
     if (rq->from_tier && requestid_valid(given)) {
         rq->id = given;
-        return;
+        return true;
     }
     char *id = arena_alloc(rq->x->arena, REQUESTID_BYTES + 1);
+    if (id == NULL)
+        return false;
     requestid_make(id);
     rq->id = span_of(id, REQUESTID_BYTES);
+    return true;
 }
 
 err_t forward_fields(request_t *rq, bool own, fields_t *out)
@@ -107,7 +110,8 @@ err_t forward_fields(request_t *rq, bool own, fields_t *out)
     for (size_t i = 0; i < all.n; i++)
         if (!forward_drops(all.v[i].name) && fields_add(out, all.v[i].name, all.v[i].value) != ERR_OK)
             return ERR_TOO_BIG;
-    forward_request_id(rq);
+    if (!forward_request_id(rq))
+        return ERR_TOO_BIG;
     err_t err = fields_add(out, SPAN("via"), forward_append(rq, SPAN("via"), rq->env->via, true));
     err |= fields_add(out, SPAN("cdn-loop"), forward_cdn_loop(rq));
     err |= fields_add(
