@@ -115,7 +115,11 @@ void fetch_unref(fetch_t *f)
     pthread_mutex_destroy(&f->mutex);
     object_unref(f->response.object);
     object_unref(f->spec.validate);
-    free(atomic_load_explicit(&f->hints, memory_order_relaxed));
+    for (fetch_interim_t *i = atomic_load_explicit(&f->interim, memory_order_relaxed), *next; i != NULL; i = next) {
+        next = atomic_load_explicit(&i->next, memory_order_relaxed);
+        free(i->fields);
+        free(i);
+    }
     upstreams_unref(f->spec.upstreams);
     arena_release(&f->arena);
     free(f);
@@ -168,9 +172,9 @@ upstream_result_t fetch_result(const fetch_t *f)
     return f->result;
 }
 
-const fieldblock_t *fetch_early_hints(const fetch_t *f)
+const fetch_interim_t *fetch_interim(const fetch_t *f, const fetch_interim_t *last)
 {
-    return atomic_load_explicit(&f->hints, memory_order_acquire);
+    return atomic_load_explicit(last != NULL ? &last->next : &f->interim, memory_order_acquire);
 }
 
 msec_t fetch_started(const fetch_t *f)

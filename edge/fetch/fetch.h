@@ -20,6 +20,7 @@
 #include "shield/upstreams.h"
 
 enum {
+    FETCH_INTERIM_MAX = 8,     /* 1xx of one response that are passed on */
     FETCH_WINDOW = 1024 * 1024 /* bytes of a response that isn't stored held for its reader */
 };
 
@@ -86,8 +87,14 @@ void fetch_unref(fetch_t *f);
 fetch_phase_t fetch_phase(const fetch_t *f);              /* acquire: what it publishes may be read */
 const fetch_response_t *fetch_response(const fetch_t *f); /* STREAMING only */
 upstream_result_t fetch_result(const fetch_t *f);         /* FAILED only */
-/* Early hints that came before the head; NULL if none (yet). Lives as long as the fetch. */
-const fieldblock_t *fetch_early_hints(const fetch_t *f);
+/* The 1xx that came before the head (at most FETCH_INTERIM_MAX), in order; they live as long as the fetch. */
+typedef struct fetch_interim {
+    struct fetch_interim *_Atomic next;
+    int status;
+    fieldblock_t *fields;
+} fetch_interim_t;
+/* The one after `last` (NULL: the first); NULL if there is none (yet). */
+const fetch_interim_t *fetch_interim(const fetch_t *f, const fetch_interim_t *last);
 msec_t fetch_started(const fetch_t *f); /* wall */
 const cache_key_t *fetch_key(const fetch_t *f);
 bool fetch_shares(const fetch_t *f);

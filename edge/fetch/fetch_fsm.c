@@ -7,6 +7,7 @@
  *
  * A request goes to another hop only if it surely had no effect on the first, or its method is idempotent. */
 #include "edge/base/log.h"
+#include "edge/base/mem.h"
 #include "edge/fetch/fetch_priv.h"
 #include "edge/policy/revalidate.h"
 
@@ -73,10 +74,15 @@ static void fetch_fsm_on_informational(void *arg, int status, const fields_t *fi
 {
     fetch_t *f = arg;
     fieldblock_t *block;
-    if (status != 103 || atomic_load_explicit(&f->hints, memory_order_relaxed) != NULL ||
-        fieldblock_pack(fields, &block) != ERR_OK)
+    /* 100 is about our own sending: no client's, who was told by the server here (RFC 9110 15.2) */
+    if (status == 100 || f->interims == FETCH_INTERIM_MAX || fieldblock_pack(fields, &block) != ERR_OK)
         return;
-    atomic_store_explicit(&f->hints, block, memory_order_release);
+    fetch_interim_t *one = mem_zalloc(sizeof *one);
+    one->status = status;
+    one->fields = block;
+    atomic_store_explicit(f->last_interim != NULL ? &f->last_interim->next : &f->interim, one, memory_order_release);
+    f->last_interim = one;
+    f->interims++;
     notice_wake(&f->notice);
 }
 

@@ -22,13 +22,15 @@ struct fetch {
     upstream_result_t result;
     const char *upstream_name;
     int64_t head_nanos;
-    fieldblock_t *_Atomic hints;
-    _Atomic bool windowed; /* not to be stored: readers hold it back, what they have read is freed */
+    fetch_interim_t *_Atomic interim; /* a list that only grows; its owner appends */
+    _Atomic bool windowed;            /* not to be stored: readers hold it back, what they have read is freed */
 
     /* ---- owner only ---- */
     upstream_call_t *call;
     route_t route;
     upstreams_target_t hop; /* .health NULL: none is running */
+    fetch_interim_t *last_interim;
+    unsigned interims;
     bool validators_sent, paused, settled, ended;
     bool answered;               /* the attempt that is running has a head */
     bool filling;                /* counted as a fill */

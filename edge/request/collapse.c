@@ -255,6 +255,7 @@ bool collapse_refresh(request_t *rq)
 
 void collapse_leave(request_t *rq)
 {
+    rq->interim = NULL;
     fetch_detach(&rq->reader);
 }
 
@@ -410,12 +411,11 @@ request_go_t collapse_await(request_t *rq)
     fetch_t *f = rq->reader.fetch;
     fetch_wait(&rq->reader, rq->env->loop);
     fetch_phase_t phase = fetch_phase(f);
-    const fieldblock_t *hints = rq->hints_sent ? NULL : fetch_early_hints(f);
-    if (hints != NULL) {
+    for (const fetch_interim_t *i; (i = fetch_interim(f, rq->interim)) != NULL;) {
         fields_t fields;
-        rq->hints_sent = true;
-        if (fieldblock_unpack(hints, rq->x->arena, &fields) == ERR_OK)
-            rq->x->ops->informational(rq->x, 103, &fields);
+        rq->interim = i;
+        if (fieldblock_unpack(i->fields, rq->x->arena, &fields) == ERR_OK)
+            rq->x->ops->informational(rq->x, i->status, &fields);
     }
     if (phase == FETCH_WAITING)
         return REQUEST_WAIT;

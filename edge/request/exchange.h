@@ -26,7 +26,7 @@ typedef struct exchange_ops {
     /* The bytes must stay valid until the next on_writable or on_gone. ABORT: the response is visibly cut (RST_STREAM,
      * or the connection closed before the end), never completed. */
     void (*send)(exchange_t *x, const struct iovec *v, size_t n, exchange_end_t end);
-    /* A 1xx with fields (103 Early Hints); ignored where the protocol can't carry it. */
+    /* A 1xx with fields, before the head (RFC 9110 15.2, RFC 8297); not for HTTP/1.0, whose clients know none. */
     void (*informational)(exchange_t *x, int status, const fields_t *fields);
     size_t send_most; /* bytes that are best given to one send (SIZE_MAX: the more the better) */
 } exchange_ops_t;

@@ -91,8 +91,8 @@ typedef struct request {
     uint64_t began; /* ledger head read before the fetch */
 
     /* collapse */
-    fetch_reader_t reader; /* .fetch NULL: none */
-    bool hints_sent;
+    fetch_reader_t reader;          /* .fetch NULL: none */
+    const fetch_interim_t *interim; /* the last one that was passed on */
 
     /* deliver */
     object_t *object; /* what is being sent */

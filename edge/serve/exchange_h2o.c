@@ -8,6 +8,7 @@
  * library. Over HTTP/1 the response's Date is put where the library takes its own from, for the time of one call. So
  * there is always exactly one Date: the response's if it has one of the usual length, else the current time.
  * - It encodes chunks only for status 200: chunks are made here and its filter is taken out.
+ * - It knows no 1xx but its own 100: over HTTP/1 they are written to the socket here, and what is sent meanwhile waits.
  * - An empty h2o_send in progress ends an HTTP/1 response early: never done. Sends that would end the request within
  * the call are put off to the end of the turn, so the request path is never called back from its own call. */
 #include <stdio.h>
@@ -41,6 +42,12 @@ typedef struct exchange_h2o {
     bool h2, head_done, first_sent, in_flight, no_body, chunked, ended;
     char date[H2O_TIMESTR_RFC1123_LEN + 1]; /* empty: the library's own */
     char chunk_head[20];
+    /* HTTP/1: a 1xx is on its way to the socket, another one behind it, and what was sent after it */
+    bool telling, held;
+    span_t tell_next;
+    struct iovec *held_v;
+    size_t held_n;
+    exchange_end_t held_end;
 } exchange_h2o_t;
 
 static void exchange_h2o_head(exchange_t *x, int status, const fields_t *fields, int64_t content_length);
@@ -69,6 +76,8 @@ static void exchange_h2o_dispose(void *p)
     if (e->x.on_gone != NULL)
         e->x.on_gone(&e->x);
     e->magic = 0;
+    if (c->telling == e)
+        c->telling = NULL;
     arena_release(&e->arena);
     list_remove(&e->link);
     c->exchanges--;
@@ -137,6 +146,16 @@ static void exchange_h2o_cut(exchange_h2o_t *e)
     exchange_h2o_pass(e, NULL, 0, H2O_SEND_STATE_ERROR);
 }
 
+static void exchange_h2o_hold(exchange_h2o_t *e, const struct iovec *v, size_t n, exchange_end_t end)
+{
+    e->held = true;
+    e->held_v = n > 0 ? h2o_mem_alloc_pool(&e->req->pool, n * sizeof *v) : NULL;
+    if (n > 0)
+        memcpy(e->held_v, v, n * sizeof *v);
+    e->held_n = n;
+    e->held_end = end;
+}
+
 static void exchange_h2o_on_timer(h2o_timeout_entry_t *timer)
 {
     exchange_h2o_t *e = H2O_STRUCT_FROM_MEMBER(exchange_h2o_t, timer, timer);
@@ -155,7 +174,12 @@ static void exchange_h2o_on_timer(h2o_timeout_entry_t *timer)
         exchange_h2o_pass(e, NULL, 0, H2O_SEND_STATE_FINAL);
         break;
     case LATER_ABORT:
-        exchange_h2o_cut(e);
+        if (e->telling) { /* one write at a time: the end of that one, which won't be long, is followed by the cut */
+            exchange_h2o_hold(e, NULL, 0, EXCHANGE_ABORT);
+            conn_kill(e->conn);
+        } else {
+            exchange_h2o_cut(e);
+        }
         break;
     case LATER_NOTHING:
         break;
@@ -374,6 +398,12 @@ static void exchange_h2o_send(exchange_t *x, const struct iovec *v, size_t n, ex
         exchange_h2o_put_off(e, LATER_ABORT);
         return;
     }
+    if (e->telling) {
+        exchange_h2o_hold(e, v, n, end);
+        e->in_flight = end == EXCHANGE_MORE;
+        e->ended = end == EXCHANGE_FINAL;
+        return;
+    }
     size_t bytes = 0;
     for (size_t i = 0; i < n && !e->no_body; i++)
         bytes += v[i].iov_len;
@@ -396,11 +426,85 @@ static void exchange_h2o_send(exchange_t *x, const struct iovec *v, size_t n, ex
     }
 }
 
+/* ---- 1xx ---- */
+
+static void exchange_h2o_on_told(h2o_socket_t *sock, const char *err);
+
+static void exchange_h2o_tell(exchange_h2o_t *e, span_t text)
+{
+    h2o_iovec_t v = h2o_iovec_init(text.p, text.n);
+    e->telling = true;
+    e->conn->telling = e;
+    h2o_socket_write(e->conn->sock, &v, 1, exchange_h2o_on_told);
+}
+
+/* A connection that is closed first doesn't get here, and an error shows again at the next write. */
+static void exchange_h2o_on_told(h2o_socket_t *sock, const char *err)
+{
+    serve_conn_t *c = conn_of(sock);
+    exchange_h2o_t *e = c->telling;
+    serve_worker_tick(c->worker);
+    (void)err;
+    c->telling = NULL;
+    CHECK(e != NULL && e->magic == EXCHANGE_MAGIC && e->telling);
+    e->telling = false;
+    if (e->tell_next.n > 0) {
+        span_t next = e->tell_next;
+        e->tell_next = SPAN_NONE;
+        exchange_h2o_tell(e, next);
+        return;
+    }
+    if (!e->held || e->req == NULL)
+        return;
+    e->held = e->in_flight = e->ended = false;
+    if (e->held_end == EXCHANGE_ABORT) {
+        e->ended = true;
+        exchange_h2o_cut(e);
+    } else {
+        exchange_h2o_send(&e->x, e->held_v, e->held_n, e->held_end);
+    }
+}
+
+static span_t exchange_h2o_informational_text(exchange_h2o_t *e, int status, const fields_t *fields)
+{
+    size_t room = 64;
+    for (size_t i = 0; i < fields->n; i++)
+        room += fields->v[i].name.n + fields->v[i].value.n + 4;
+    char *text = arena_alloc(&e->arena, room);
+    if (text == NULL)
+        return SPAN_NONE;
+    size_t n = (size_t)snprintf(text, room, "HTTP/1.1 %d %s\r\n", status,
+                                status == 102   ? "Processing"
+                                : status == 103 ? "Early Hints"
+                                                : "Informational");
+    for (size_t i = 0; i < fields->n; i++)
+        if (!exchange_h2o_is_framing(fields->v[i].name))
+            n += (size_t)snprintf(text + n, room - n, "%.*s: %.*s\r\n", SPAN_ARG(fields->v[i].name),
+                                  SPAN_ARG(fields->v[i].value));
+    n += (size_t)snprintf(text + n, room - n, "\r\n");
+    return span_of(text, n);
+}
+
 static void exchange_h2o_informational(exchange_t *x, int status, const fields_t *fields)
 {
     exchange_h2o_t *e = exchange_h2o_of(x);
-    if (e->h2 && !e->head_done && !e->ended && e->req != NULL && status >= 100 && status < 200 && status != 101)
+    if (e->head_done || e->ended || e->req == NULL || status <= 100 || status >= 200 || status == 101)
+        return;
+    if (e->h2) {
         exchange_h2o_write_block(e, status, fields, -1);
+        return;
+    }
+    /* RFC 9110 15.2: never to an HTTP/1.0 client */
+    bool writing = !e->telling && h2o_socket_is_writing(e->conn->sock);
+    span_t text = x->protocol >= 11 && !writing ? exchange_h2o_informational_text(e, status, fields) : SPAN_NONE;
+    if (text.n == 0)
+        return;
+    if (!e->telling)
+        exchange_h2o_tell(e, text);
+    else if (e->tell_next.n == 0)
+        e->tell_next = text;
+    else
+        e->tell_next = arena_printf(&e->arena, "%.*s%.*s", SPAN_ARG(e->tell_next), SPAN_ARG(text));
 }
 
 /* ---- the request ---- */

@@ -179,6 +179,7 @@ typedef struct serve_conn {
     tls_set_t *tls;
     bool killed; /* shutdown(2) was called: the library will close it */
     unsigned exchanges;
+    struct exchange_h2o *telling; /* HTTP/1: whose 1xx is being written; NULL: none */
     msec_t accepted, last_input;
     uint64_t bytes_in, counted_in, counted_out;
     msec_t write_began; /* start of the window in which write_mark must be left behind; 0 = nothing to write */
