@@ -235,8 +235,8 @@ static bool submit_own_number(const purge_t *p, span_t id, uint64_t *number)
     return true;
 }
 
-/* What was answered a moment ago may still be on its way to the disk, so "unknown" is final only when nothing waits
- * there. */
+/* What was answered or delivered a moment ago may still be on its way to the disk, so "unknown" and "not in the stream"
+ * are final only when nothing waits there. */
 static void submit_look_up(purge_t *p, submission_t *s)
 {
     journal_receipt_t r;
@@ -247,7 +247,7 @@ static void submit_look_up(purge_t *p, submission_t *s)
         e = journal_receipt_by_number(p->journal, s->number, &r);
     else if (redis_reply_id(s->receipt_id, &id) == ERR_OK)
         e = journal_receipt_by_id(p->journal, id.ms, id.seq, &r);
-    if (e == ERR_OK) {
+    if (e == ERR_OK && (r.ms != 0 || settled)) {
         s->number = r.number;
         s->position = r.position;
         s->wall = r.accepted;
