@@ -164,7 +164,7 @@ static void fetch_fsm_on_done(void *arg, upstream_result_t result)
     f->call = NULL;
     fetch_route_ended(f, result);
     if (fetch_phase(f) == FETCH_STREAMING) {
-        if (result != UPSTREAM_OK)
+        if (result != UPSTREAM_OK && result != UPSTREAM_ABANDONED)
             log_warn("upstream %s: response to %.*s %.*s not complete: %s", fetch_upstream_name(f),
                      SPAN_ARG(f->spec.method_name), SPAN_ARG(f->key.uri), upstream_word(result));
         fetch_fill_end(f, result == UPSTREAM_OK);

@@ -376,6 +376,21 @@ static request_go_t collapse_again(request_t *rq, const fetch_response_t *r)
     return REQUEST_MORE;
 }
 
+/* The shield's member of Cache-Status is the last one; it says whether the answer came from its cache. */
+static void collapse_count_shield(const fetch_response_t *r)
+{
+    span_t last = SPAN_NONE;
+    field_t f;
+    for (size_t pos = 0; fieldblock_next(r->object->fields, &pos, &f);)
+        if (span_eq(f.name, SPAN("cache-status")))
+            last = f.value;
+    const char *comma = last.n > 0 ? memrchr(last.p, ',', last.n) : NULL;
+    if (comma != NULL)
+        last = span_from(last, (size_t)(comma - last.p));
+    if (last.n > 0 && memmem(last.p, last.n, "; hit", 5) != NULL)
+        metrics_add(METRIC_HITS, LABEL_TIER_SHIELD, 1);
+}
+
 static request_go_t collapse_answered(request_t *rq, fetch_t *f)
 {
     const fetch_response_t *r = fetch_response(f);
@@ -398,6 +413,8 @@ static request_go_t collapse_answered(request_t *rq, fetch_t *f)
         }
     }
     collapse_invalidate(rq, r);
+    if (rq->leader && r->via_shield && !r->validated)
+        collapse_count_shield(r);
     if (rq->detail == NULL && rq->cacheable && !r->sharable && r->storable != STORABLE_YES)
         rq->detail = storable_word(r->storable);
     if (r->stale_from_shield)

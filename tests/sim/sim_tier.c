@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "edge/tbl/metrics.h"
 #include "world.h"
 
 #define FRESH "cache-control: max-age=60\netag: \"v1\""
@@ -76,7 +77,9 @@ Test(sim_tier, a_miss_goes_through_both_and_is_kept_in_both)
 
     pair_pass(p, 30000);
     world_purge(p.edge, LEDGER_URL, "site.example/a?x=1", MARK_HARD); /* known to be behind the cursor */
+    uint64_t before = metrics_value(METRIC_HITS, LABEL_TIER_SHIELD);
     c = fill(p, "/a?x=1", NULL, FRESH, "must not be asked");
+    cr_expect_eq(metrics_value(METRIC_HITS, LABEL_TIER_SHIELD) - before, 1);
     is_body(c, 200, "hello");
     cr_expect_eq(p.shield->calls, 1);
     cr_expect(world_says(c, "cache-status", "shield-1; hit; ttl=30; detail=memory, edge-1; fwd="));
