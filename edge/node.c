@@ -159,6 +159,7 @@ err_t node_open(const conf_t *conf, const node_inherited_t *inherited, node_t **
     n->health = health_new();
     n->upstreams = upstreams_new(n->health, conf);
     n->replay = replay_new(n->started.wall, TIER_WINDOW, REPLAY_DEFAULT_CAPACITY);
+    n->limiter = limiter_new(LIMITER_CLIENTS, (uint64_t)arc4random() << 32 | arc4random());
     n->collapse = collapse_new();
     n->store = store_open(&(store_options_t){
         .bytes = conf->memory.size, .on_evict = node_on_evict, .on_worthy = node_on_worthy, .arg = n});
@@ -204,6 +205,7 @@ err_t node_start(node_t *n, char *err)
                               .purge = n->purge,
                               .collapse = n->collapse,
                               .replay = n->replay,
+                              .limiter = n->limiter,
                               .log = n->log,
                               .node = n->conf->node,
                               .node_member = span_str(n->node_member),
@@ -392,6 +394,7 @@ void node_free(node_t *n)
     store_close(n->store);
     collapse_free(n->collapse);
     replay_free(n->replay);
+    limiter_free(n->limiter);
     upstreams_unref(n->upstreams);
     health_free(n->health);
     while (n->labels != NULL) {

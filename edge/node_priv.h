@@ -25,6 +25,7 @@ struct node {
     api_t api;
     health_t *health;
     replay_t *replay;
+    limiter_t *limiter;
     store_t *store;
     warm_t *_Atomic warm;       /* NULL: none, or handed over */
     pthread_rwlock_t warm_gate; /* shared while the store's callbacks use `warm`, exclusive to take it away */

@@ -103,6 +103,7 @@ static err_t worker_open(worker_t *w)
         .purge = w->o.purge,
         .ledger = purge_ledger(w->o.purge),
         .replay = w->o.replay,
+        .limiter = w->o.limiter,
         .log = w->o.log,
         .purge_method = w->o.purge_method,
         .purge_ctx = w->o.purge_ctx,

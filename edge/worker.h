@@ -28,6 +28,7 @@ typedef struct worker_options {
     purge_t *purge;
     collapse_t *collapse;
     replay_t *replay;
+    limiter_t *limiter;
     accesslog_t *log;
     span_t node, node_member; /* live until the worker is freed */
     msec_t started;

@@ -226,7 +226,7 @@ bool conf_host_matches(const span_t *patterns, size_t n, span_t host)
 rules_t conf_rules_for(const conf_site_t *site, span_t path)
 {
     rules_t out = RULES_DEFAULT;
-    int cache = -1, override_private = -1;
+    int cache = -1, override_private = -1, must_sign = -1;
     for (size_t i = 0; i < site->rules_n; i++) {
         const conf_rule_t *rule = &site->rules[i];
         if (!glob_match(&rule->glob, path))
@@ -243,9 +243,12 @@ rules_t conf_rules_for(const conf_site_t *site, span_t path)
             cache = rule->cache;
         if (override_private < 0)
             override_private = rule->override_private;
+        if (must_sign < 0)
+            must_sign = rule->must_sign;
     }
     out.cache = cache != 0;
     out.override_private = override_private == 1;
+    out.must_sign = must_sign == 1;
     return out;
 }
 

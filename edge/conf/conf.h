@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "edge/access/access.h"
 #include "edge/base/err.h"
 #include "edge/base/span.h"
 #include "edge/base/time.h"
@@ -96,6 +97,7 @@ typedef struct conf_site {
     bool early_refresh;
     bool server_timing;
     key_rules_t key;
+    access_rules_t access;
     conf_coding_t compress[3]; /* by preference */
     size_t compress_n;
     const conf_rule_t *rules;

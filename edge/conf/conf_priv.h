@@ -10,8 +10,8 @@
 
 struct conf_rule {
     glob_t glob;
-    rules_t values;                 /* its two bools stand in the switches below */
-    int8_t cache, override_private; /* -1: not set here */
+    rules_t values;                            /* its bools stand in the switches below */
+    int8_t cache, override_private, must_sign; /* -1: not set here */
 };
 
 typedef struct conf_host {
@@ -32,9 +32,10 @@ typedef struct conf_snapshot {
 /* ---- the table made of edge/tbl/config.def ---- */
 #define CONF_KINDS(X)                                                                                                  \
     X(NAME)                                                                                                            \
-    X(FILE) X(SECRET) X(HOST) X(COUNT) X(SIZE) X(DURATION) X(DURATION_OR_NEVER) X(BOOL) X(SWITCH) X(AUTO) X(WORD)      \
-        X(ADDRESS) X(SHA256) X(ALLOW) X(HOSTS) X(ORIGINS) X(TOKENS) X(QUERY) X(COMPRESS) X(GLOB) X(REDIS) X(REDIS_KEY) \
-            X(CHANNEL) X(LOG_ACCESS) X(MAP) X(MAPS)
+    X(FILE)                                                                                                            \
+    X(SECRET) X(HOST) X(COUNT) X(SIZE) X(DURATION) X(DURATION_OR_NEVER) X(BOOL) X(SWITCH) X(AUTO) X(WORD) X(ADDRESS)   \
+        X(SHA256) X(ALLOW) X(HOSTS) X(ORIGINS) X(TOKENS) X(QUERY) X(COMPRESS) X(GLOB) X(REDIS) X(REDIS_KEY) X(CHANNEL) \
+            X(LOG_ACCESS) X(NETWORKS) X(CLIENT) X(MAP) X(MAPS)
 
 typedef enum conf_kind {
 #define X(kind) CONF_KIND_##kind,

@@ -10,6 +10,7 @@
 
 #include "edge/conf/address.h"
 #include "edge/conf/units.h"
+#include "edge/http/chars.h"
 
 #define AT(type) ((type *)(void *)(base + s->offset))
 #define COUNT_AT ((size_t *)(void *)(base + s->count))
@@ -354,6 +355,47 @@ static bool kind_read_CHANNEL(conf_reader_t *r, const conf_setting_t *s, const t
     return true;
 }
 
+static bool kind_read_NETWORKS(conf_reader_t *r, const conf_setting_t *s, const tree_t *node, char *base)
+{
+    if (!kind_list(r, s, node))
+        return false;
+    network_t *first = kind_elements(r, s, node, base), *v = first;
+    for (const tree_t *e = node->first; e != NULL; e = e->next) {
+        if (!kind_element_scalar(r, s, e))
+            return false;
+        err_t code = network_parse(e->text, v++);
+        if (code == ERR_SYNTAX)
+            return reader_fail(r, code, e,
+                               "`%s`: `%.*s` is no network: write 192.0.2.0/24, 192.0.2.7 or \"2001:db8::/32\"", s->key,
+                               SPAN_ARG(span_upto(e->text, 60)));
+        if (code != ERR_OK)
+            return reader_fail(r, code, e, "`%s`: `%.*s` has bits behind its prefix, or a prefix that is too long",
+                               s->key, SPAN_ARG(span_upto(e->text, 60)));
+    }
+    if (first != NULL)
+        *COUNT_AT = network_sort(first, *COUNT_AT);
+    return true;
+}
+
+static bool kind_read_CLIENT(conf_reader_t *r, const conf_setting_t *s, const tree_t *node, char *base)
+{
+    span_t prefix = SPAN("header:");
+    *AT(span_t) = SPAN_NONE;
+    if (!kind_scalar(r, s, node))
+        return false;
+    if (span_eq(node->text, SPAN("address")))
+        return true;
+    span_t name = span_from(node->text, prefix.n);
+    if (!span_starts(node->text, prefix) || name.n == 0 || !chars_all(name, CHARS_TOKEN) || name.n > 256)
+        return reader_fail(r, ERR_SYNTAX, node, "`%s`: `%.*s`: write address, or header: and the name of a field",
+                           s->key, SPAN_ARG(span_upto(node->text, 60)));
+    if (!kind_text(r, s, &(tree_t){.kind = TREE_SCALAR, .text = name}, base))
+        return false;
+    for (size_t i = 0; i < name.n; i++)
+        ((char *)AT(span_t)->p)[i] = span_lower(name.p[i]);
+    return true;
+}
+
 /* ---- lists of words, and what is like nothing else ---- */
 static bool kind_read_TOKENS(conf_reader_t *r, const conf_setting_t *s, const tree_t *node, char *base)
 {
@@ -527,6 +569,8 @@ const char *kind_doc(conf_kind_t kind)
         [CONF_KIND_REDIS_KEY] = "name",
         [CONF_KIND_CHANNEL] = "name or none",
         [CONF_KIND_LOG_ACCESS] = "word or file name",
+        [CONF_KIND_NETWORKS] = "list of networks",
+        [CONF_KIND_CLIENT] = "address | header:NAME",
         [CONF_KIND_MAP] = "mapping",
         [CONF_KIND_MAPS] = "list of mappings",
     };

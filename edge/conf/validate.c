@@ -140,7 +140,7 @@ static bool validate_hosts(conf_reader_t *r, const tree_t *root)
     return true;
 }
 
-static void validate_rules(conf_reader_t *r, const tree_t *node, const conf_site_t *site)
+static bool validate_rules(conf_reader_t *r, const tree_t *node, const conf_site_t *site)
 {
     const tree_t *rules = reader_child(node, "rules"), *rule = rules != NULL ? rules->first : NULL;
     for (size_t i = 0; i < site->rules_n; i++, rule = rule->next) {
@@ -153,6 +153,10 @@ static void validate_rules(conf_reader_t *r, const tree_t *node, const conf_site
         if (it->override_private == 1 && it->values.override_ttl == RULES_UNSET)
             reader_warn(r, reader_child(rule, "override_private"),
                         "override_private does nothing without override_ttl");
+        if (it->must_sign == 1 && site->access.secret.p == NULL)
+            return reader_fail(r, ERR_SYNTAX, reader_child(rule, "signed"),
+                               "`signed` needs the site's access.secret_file to verify signatures with. Make one with: "
+                               "openssl rand -hex 32 > FILE");
         for (size_t j = 0; j < i; j++)
             if (span_eq(site->rules[j].glob.text, it->glob.text)) {
                 reader_warn(r, reader_child(rule, "path"),
@@ -162,6 +166,7 @@ static void validate_rules(conf_reader_t *r, const tree_t *node, const conf_site
         if (rule->n == 1)
             reader_warn(r, rule, "a rule that sets nothing");
     }
+    return true;
 }
 
 static bool validate_self(const conf_t *c, const conf_origin_t *o)
@@ -199,7 +204,8 @@ static bool validate_sites(conf_reader_t *r, const tree_t *root)
             reader_warn(r, reader_child(node, "compress"),
                         "compress is read, but this version sends bodies in the coding that the origin chose: let the "
                         "origin compress");
-        validate_rules(r, node, site);
+        if (!validate_rules(r, node, site))
+            return false;
     }
     const tree_t *nodes = reader_child(reader_child(root, "shield"), "nodes"),
                  *place = nodes != NULL ? nodes->first : NULL;

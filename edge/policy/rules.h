@@ -14,6 +14,7 @@ typedef struct rules {
     msec_t stale_while_revalidate; /* the response's own value wins; RULES_UNSET */
     msec_t stale_if_error;
     bool cache;            /* false: never look up, never store */
+    bool must_sign;        /* only for who has a signed URL or cookie */
     bool override_private; /* override_ttl also applies to private, no-store, Set-Cookie, Authorization */
 } rules_t;
 

@@ -133,6 +133,16 @@ static bool accept_is_last_hop(const request_t *rq)
     return rq->x->method == METHOD_OPTIONS && span_eq(fields_get(&rq->x->fields, SPAN("max-forwards")), SPAN("0"));
 }
 
+static err_t accept_key(request_t *rq)
+{
+    static const key_rules_t none = {.query = KEY_QUERY_ALL};
+    exchange_t *x = rq->x;
+    err_t err = admit_split(rq);
+    return err != ERR_OK ? err
+                         : key_make(x->arena, x->scheme, x->authority, x->target,
+                                    rq->site != NULL ? &rq->site->key : &none, &x->fields, &rq->key);
+}
+
 request_go_t accept_step(request_t *rq)
 {
     exchange_t *x = rq->x;
@@ -149,21 +159,21 @@ request_go_t accept_step(request_t *rq)
             rq, 403, "tier",
             "the tier's signature is not valid here: is secret_file the same on both nodes, and are the clocks right?");
     rq->site = conf_site_for(rq->conf, x->authority);
-    key_rules_t none = {.query = KEY_QUERY_ALL};
-    err_t err = key_make(x->arena, x->scheme, x->authority, x->target, rq->site != NULL ? &rq->site->key : &none,
-                         &x->fields, &rq->key);
+    err_t err = accept_key(rq);
+    if (err == ERR_OK && x->target.n > 0 &&
+        x->target.p[0] != '/') { /* absolute form: its authority counts (RFC 9112 3.2.2) */
+        rq->site = conf_site_for(rq->conf, rq->key.host);
+        err = rq->site != NULL ? accept_key(rq) : ERR_OK;
+    }
     if (err == ERR_TOO_BIG)
         return deliver_error(rq, 414, "uri", "the URI is longer than this cache accepts");
     if (err != ERR_OK)
         return deliver_error(rq, 400, "uri", "the Host or the request target is malformed");
-    if (x->target.n > 0 && x->target.p[0] != '/') { /* absolute form: its authority counts (RFC 9112 3.2.2) */
-        rq->site = conf_site_for(rq->conf, rq->key.host);
-        if (rq->site != NULL &&
-            key_make(x->arena, x->scheme, x->authority, x->target, &rq->site->key, &x->fields, &rq->key) != ERR_OK)
-            return deliver_error(rq, 400, "uri", "the request target is malformed");
-    }
     if (rq->site == NULL)
         return deliver_error(rq, 421, "host", "no site of this node has that host name");
+    request_go_t go;
+    if (!admit_client(rq, &go))
+        return go;
     if (accept_loops(rq))
         return deliver_error(
             rq, 508, "loop",
@@ -171,6 +181,8 @@ request_go_t accept_step(request_t *rq)
     if (x->has_body && x->body.n > rq->site->max_body)
         return deliver_error(rq, 413, "body", "the request body is larger than this site accepts");
     rq->rules = conf_rules_for(rq->site, rq->key.path);
+    if (!admit_signed(rq, &go))
+        return go;
     request_cc_parse(&rq->cc, &x->fields);
     rq->cacheable = (x->method == METHOD_GET || x->method == METHOD_HEAD) && rq->rules.cache && !x->has_body;
     /* when nothing is cached the origin sees the query as the client wrote it; what is stored depends on the key alone

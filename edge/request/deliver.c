@@ -349,6 +349,9 @@ request_go_t deliver_error(request_t *rq, int status, const char *detail, const 
         fields_add(&out, SPAN("content-type"), SPAN("text/plain; charset=utf-8"));
     if (status == 204 || status == 405)
         fields_add(&out, SPAN("allow"), SPAN("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    if (rq->retry_after > 0)
+        fields_add(&out, SPAN("retry-after"),
+                   arena_printf(x->arena, "%lld", (long long)((rq->retry_after + MSEC_PER_SEC - 1) / MSEC_PER_SEC)));
     fields_add(&out, SPAN("cache-control"), SPAN("no-store"));
     deliver_add_ours(rq, &out, SPAN_NONE, SPAN_NONE);
     deliver_observe(rq, status);

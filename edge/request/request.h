@@ -32,6 +32,7 @@ typedef struct request_env {
     purge_t *purge;
     ledger_t *ledger;
     replay_t *replay;         /* shared by all workers */
+    limiter_t *limiter;       /* shared by all workers */
     accesslog_t *log;         /* NULL: off */
     handler_fn *purge_method; /* PURGE on traffic listeners; NULL: 405 */
     void *purge_ctx;

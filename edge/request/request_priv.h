@@ -60,7 +60,8 @@ typedef struct request {
     cache_key_t key;
     span_t pass_target; /* what is forwarded when nothing is cached: the client's own query */
     request_cc_t cc;
-    span_t id; /* X-Request-Id */
+    signature_url_t signature; /* as it stood in the target */
+    span_t id;                 /* X-Request-Id */
     request_step_t step;
     bool running, again; /* request_fsm_run is on the stack; and was asked for once more */
     bool over;           /* the last send was made */
@@ -77,6 +78,7 @@ typedef struct request {
     bool from_tier;
     tier_t tier;
     ledger_cursor_t tier_cursor;
+    msec_t retry_after;       /* of an answer of our own; 0: not said */
     const char *tier_refused; /* why the tier's signature was not believed */
     loop_message_t caught_up;
     _Atomic int catch_up_state; /* 0 waiting, 1 has it, 2 hasn't */
@@ -126,6 +128,12 @@ request_go_t lookup_step(request_t *rq);
 request_go_t collapse_step(request_t *rq);
 request_go_t collapse_await(request_t *rq);
 request_go_t deliver_step(request_t *rq);
+
+/* admit.c: the site's access rules. False: it is answered. */
+bool admit_client(request_t *rq, request_go_t *go);
+/* Takes a signature out of the target, before the key is made of it; and, once path and rules are known, judges it. */
+err_t admit_split(request_t *rq);
+bool admit_signed(request_t *rq, request_go_t *go);
 
 /* lookup.c */
 void lookup_cancel(request_t *rq);

@@ -352,6 +352,7 @@ world_t *world_open(const world_options_t *o)
     w->health = health_new();
     w->upstreams = upstreams_new(w->health, w->conf);
     w->replay = replay_new(w->now.wall, TIER_WINDOW, 1024);
+    w->limiter = limiter_new(1024, 1);
     for (int i = 0; i < WORLD_LOOPS; i++) {
         cr_assert_eq(loop_init(&w->loop[i], i, false), ERR_OK);
         w->loop[i].now = w->now;
@@ -367,6 +368,7 @@ world_t *world_open(const world_options_t *o)
                                     .purge = w->purge,
                                     .ledger = w->ledger,
                                     .replay = w->replay,
+                                    .limiter = w->limiter,
                                     .warm = w->warm,
                                     .edge_key = w->edge_key[i],
                                     .node = w->conf->node,
@@ -471,6 +473,7 @@ void world_free(world_t *w)
     upstreams_unref(w->upstreams);
     health_free(w->health);
     replay_free(w->replay);
+    limiter_free(w->limiter);
     purge_stop(w->purge);
     purge_free(w->purge);
     conf_unref(w->conf);

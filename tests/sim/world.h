@@ -16,7 +16,7 @@ typedef struct world_call {
     const upstream_events_t *events;
     void *arg;
     bool open, cancelled, paused;
-    char method[16], target[256];
+    char method[16], target[320];
     fields_t fields; /* copied */
     char body[256];
 } world_call_t;
@@ -53,6 +53,7 @@ typedef struct world {
     health_t *health;
     upstreams_t *upstreams;
     replay_t *replay;
+    limiter_t *limiter;
     warm_t *warm; /* NULL: no disk */
     tier_key_t *edge_key[WORLD_LOOPS], *tier_key[WORLD_LOOPS];
     world_client_t *client[WORLD_CLIENTS];

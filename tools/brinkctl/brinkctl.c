@@ -19,6 +19,8 @@ static const char brinkctl_help[] =
     "      Who has applied an earlier purge.\n"
     "  brinkctl status [--json]\n"
     "      What the node says of itself.\n"
+    "  brinkctl sign https://HOST/PATH --secret-file FILE [--for 1h] [--cookie]\n"
+    "      A signed URL, or with --cookie a cookie that opens all below a folder, for rules with signed: true.\n"
     "  brinkctl check FILE...\n"
     "      Is this a good configuration? FILE:LINE:COLUMN and what is wrong, or nothing.\n"
     "  brinkctl check\n"
@@ -34,7 +36,7 @@ static const char brinkctl_help[] =
 static const struct {
     const char *name;
     int (*run)(args_t *a);
-} brinkctl_commands[] = {{"purge", cmd_purge}, {"status", cmd_status}, {"check", cmd_check}};
+} brinkctl_commands[] = {{"purge", cmd_purge}, {"status", cmd_status}, {"check", cmd_check}, {"sign", cmd_sign}};
 
 int main(int argc, char **argv)
 {
@@ -62,6 +64,6 @@ int main(int argc, char **argv)
             code = CALL_EXIT_REFUSED;
         return code;
     }
-    fprintf(stderr, "brinkctl: there is no command '%s'; there are purge, status and check (brinkctl --help)\n", name);
+    fprintf(stderr, "brinkctl: there is no command '%s'; there are purge, status, check and sign (brinkctl --help)\n", name);
     return ARGS_EXIT_USAGE;
 }

@@ -7,5 +7,6 @@
 int cmd_purge(args_t *a);
 int cmd_status(args_t *a);
 int cmd_check(args_t *a);
+int cmd_sign(args_t *a);
 
 #endif

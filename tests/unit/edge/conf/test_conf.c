@@ -293,6 +293,33 @@ Test(conf, contradictions)
     cr_assert_null(strstr(refused(LEAST "purge: { redis: 'redis://:hunter2@h/x' }\n"), "hunter2"));
 }
 
+#define SITE "listen: [{ address: '127.0.0.1:8080' }]\nsites:\n  - origins: ['http://x']\n"
+
+Test(conf, access)
+{
+    conf_t *c =
+        parse(SITE "    access: { allow: [192.0.2.0/24, 192.0.3.0/24, '::1'], deny: ['192.0.2.9'], rate: 5, by: "
+                   "'header:X-Api-Key' }\n");
+    const access_rules_t *a = &c->sites[0].access;
+    cr_expect_eq(a->allow_n, 2, "neighbours are joined");
+    cr_expect_eq(a->deny_n, 1);
+    cr_expect_eq(a->rate, 5);
+    cr_expect_str_eq(a->by.p, "x-api-key");
+    conf_unref(c);
+    c = parse(LEAST);
+    cr_expect_eq(c->sites[0].access.allow_n, 0);
+    cr_expect_null(c->sites[0].access.by.p);
+    cr_expect_null(c->sites[0].access.secret.p);
+    cr_expect_not(conf_rules_for(&c->sites[0], SPAN("/")).must_sign);
+    conf_unref(c);
+    says(SITE "    access: { allow: [192.0.2.1/24] }\n", "f:4:23:", "bits behind its prefix");
+    says(SITE "    access: { deny: [example.com] }\n", "f:4:22:", "192.0.2.0/24");
+    says(SITE "    access: { by: cookie }\n", "f:4:19:", "header:");
+    says(SITE "    access: { by: 'header:' }\n", "f:4:19:", "header:");
+    says(SITE "    access: { rate: -1 }\n", "f:4:21:", "rate");
+    says(SITE "    rules: [{ path: /v/**, signed: true }]\n", "f:4:36:", "secret_file");
+}
+
 Test(conf, warnings)
 {
     conf_t *c = parse("listen: [{ address: '0.0.0.0:443' }]\n"
