@@ -10,8 +10,13 @@
 
 enum { GDSF_FREQUENCY_MOST = 255, GDSF_LEAST = 64 };
 
+typedef struct gdsf_entry {
+    evict_item_t *item; /* item->rank is its place here */
+    double rank;
+} gdsf_entry_t;
+
 typedef struct evict_gdsf_state {
-    evict_item_t **heap;
+    gdsf_entry_t *heap;
     size_t n, cap;
     double age;
 } evict_gdsf_state_t;
@@ -30,40 +35,39 @@ static void evict_gdsf_destroy(void *self)
     free(s);
 }
 
-static void evict_gdsf_set(evict_gdsf_state_t *s, size_t at, evict_item_t *item)
+static void evict_gdsf_set(evict_gdsf_state_t *s, size_t at, gdsf_entry_t e)
 {
-    s->heap[at] = item;
-    item->heap.place = at;
+    s->heap[at] = e;
+    e.item->rank = (uint32_t)at;
 }
 
-static void evict_gdsf_up(evict_gdsf_state_t *s, size_t at, evict_item_t *item)
+static void evict_gdsf_up(evict_gdsf_state_t *s, size_t at, gdsf_entry_t e)
 {
-    while (at > 0 && s->heap[(at - 1) / 2]->heap.rank > item->heap.rank) {
+    while (at > 0 && s->heap[(at - 1) / 2].rank > e.rank) {
         evict_gdsf_set(s, at, s->heap[(at - 1) / 2]);
         at = (at - 1) / 2;
     }
-    evict_gdsf_set(s, at, item);
+    evict_gdsf_set(s, at, e);
 }
 
-static void evict_gdsf_down(evict_gdsf_state_t *s, size_t at, evict_item_t *item)
+static void evict_gdsf_down(evict_gdsf_state_t *s, size_t at, gdsf_entry_t e)
 {
     for (size_t child; (child = 2 * at + 1) < s->n; at = child) {
-        if (child + 1 < s->n && s->heap[child + 1]->heap.rank < s->heap[child]->heap.rank)
+        if (child + 1 < s->n && s->heap[child + 1].rank < s->heap[child].rank)
             child++;
-        if (s->heap[child]->heap.rank >= item->heap.rank)
+        if (s->heap[child].rank >= e.rank)
             break;
         evict_gdsf_set(s, at, s->heap[child]);
     }
-    evict_gdsf_set(s, at, item);
+    evict_gdsf_set(s, at, e);
 }
 
-/* item->queue is the frequency. */
-static void evict_gdsf_rank(const evict_gdsf_state_t *s, evict_item_t *item)
+static gdsf_entry_t evict_gdsf_rank(const evict_gdsf_state_t *s, evict_item_t *item)
 {
-    unsigned frequency = item->queue + evict_hits(item);
-    item->queue = (uint8_t)(frequency < GDSF_FREQUENCY_MOST ? frequency : GDSF_FREQUENCY_MOST);
+    unsigned frequency = item->frequency + evict_hits(item);
+    item->frequency = (uint8_t)(frequency < GDSF_FREQUENCY_MOST ? frequency : GDSF_FREQUENCY_MOST);
     evict_set_hits(item, 0);
-    item->heap.rank = s->age + (double)item->queue / (double)(item->size > 0 ? item->size : 1);
+    return (gdsf_entry_t){item, s->age + (double)item->frequency / (double)(item->units > 0 ? item->units : 1)};
 }
 
 static void evict_gdsf_add(evict_gdsf_state_t *s, evict_item_t *item)
@@ -72,13 +76,13 @@ static void evict_gdsf_add(evict_gdsf_state_t *s, evict_item_t *item)
         s->cap = s->cap == 0 ? GDSF_LEAST : s->cap * 2;
         s->heap = mem_realloc(s->heap, s->cap * sizeof *s->heap);
     }
-    evict_gdsf_rank(s, item);
-    evict_gdsf_up(s, s->n++, item);
+    s->n++;
+    evict_gdsf_up(s, s->n - 1, evict_gdsf_rank(s, item));
 }
 
 static void evict_gdsf_insert(void *self, evict_item_t *item)
 {
-    item->queue = 1;
+    item->frequency = 1;
     evict_set_hits(item, 0);
     evict_gdsf_add(self, item);
 }
@@ -92,11 +96,11 @@ static void evict_gdsf_keep(void *self, evict_item_t *item)
 static void evict_gdsf_remove(void *self, evict_item_t *item)
 {
     evict_gdsf_state_t *s = self;
-    size_t at = item->heap.place;
-    evict_item_t *last = s->heap[--s->n];
-    if (last == item)
+    size_t at = item->rank;
+    gdsf_entry_t last = s->heap[--s->n];
+    if (last.item == item)
         return;
-    if (at > 0 && s->heap[(at - 1) / 2]->heap.rank > last->heap.rank)
+    if (at > 0 && s->heap[(at - 1) / 2].rank > last.rank)
         evict_gdsf_up(s, at, last);
     else
         evict_gdsf_down(s, at, last);
@@ -106,16 +110,25 @@ static evict_item_t *evict_gdsf_victim(void *self)
 {
     evict_gdsf_state_t *s = self;
     while (s->n > 0) {
-        evict_item_t *item = s->heap[0];
-        if (evict_hits(item) == 0) {
-            evict_gdsf_remove(s, item);
-            s->age = item->heap.rank;
-            return item;
+        gdsf_entry_t e = s->heap[0];
+        if (evict_hits(e.item) == 0) {
+            evict_gdsf_remove(s, e.item);
+            if (e.rank > s->age)
+                s->age = e.rank;
+            return e.item;
         }
-        evict_gdsf_rank(s, item);
-        evict_gdsf_down(s, 0, item);
+        evict_gdsf_down(s, 0, evict_gdsf_rank(s, e.item));
     }
     return NULL;
+}
+
+static void evict_gdsf_demote(void *self, evict_item_t *item)
+{
+    evict_gdsf_state_t *s = self;
+    evict_gdsf_remove(s, item);
+    evict_set_hits(item, 0);
+    s->n++;
+    evict_gdsf_up(s, s->n - 1, (gdsf_entry_t){item, -1});
 }
 
 static size_t evict_gdsf_overhead(const void *self)
@@ -132,5 +145,6 @@ const evict_policy_t evict_gdsf = {
     .remove = evict_gdsf_remove,
     .victim = evict_gdsf_victim,
     .keep = evict_gdsf_keep,
+    .demote = evict_gdsf_demote,
     .overhead = evict_gdsf_overhead,
 };

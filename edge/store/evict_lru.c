@@ -51,6 +51,14 @@ static evict_item_t *evict_lru_victim(void *self)
     return NULL;
 }
 
+static void evict_lru_demote(void *self, evict_item_t *item)
+{
+    evict_lru_state_t *s = self;
+    list_remove(&item->link);
+    evict_set_hits(item, 0);
+    list_push_back(&s->queue, &item->link);
+}
+
 static size_t evict_lru_overhead(const void *self)
 {
     (void)self;
@@ -65,5 +73,6 @@ const evict_policy_t evict_lru = {
     .remove = evict_lru_remove,
     .victim = evict_lru_victim,
     .keep = evict_lru_insert,
+    .demote = evict_lru_demote,
     .overhead = evict_lru_overhead,
 };

@@ -45,14 +45,14 @@ static void evict_s3fifo_destroy(void *self)
     free(s);
 }
 
-static s3_ghost_t *evict_s3fifo_set(evict_s3fifo_state_t *s, uint64_t id)
+static s3_ghost_t *evict_s3fifo_set(evict_s3fifo_state_t *s, uint32_t id)
 {
-    return s->ghost + (id & (s->ghost_n - 1) & ~(uint64_t)(S3_WAYS - 1));
+    return s->ghost + (id * (uint64_t)0x9e3779b97f4a7c15u >> 20 & (s->ghost_n - 1) & ~(uint64_t)(S3_WAYS - 1));
 }
 
-static uint32_t evict_s3fifo_print(uint64_t id)
+static uint32_t evict_s3fifo_print(uint32_t id)
 {
-    return (uint32_t)(id >> 32) | 1;
+    return id | 1;
 }
 
 /* How much left the small queue since the entry did, in units. */
@@ -67,11 +67,11 @@ static void evict_s3fifo_remember(evict_s3fifo_state_t *s, const evict_item_t *i
     for (int i = 0; i < S3_WAYS && worst->print != 0; i++)
         if (set[i].print == 0 || evict_s3fifo_since(s, &set[i]) > evict_s3fifo_since(s, worst))
             worst = &set[i];
-    s->left += item->size;
+    s->left += evict_size(item);
     *worst = (s3_ghost_t){.print = evict_s3fifo_print(item->id), .left = (uint32_t)(s->left / S3_UNIT)};
 }
 
-static bool evict_s3fifo_recall(evict_s3fifo_state_t *s, uint64_t id)
+static bool evict_s3fifo_recall(evict_s3fifo_state_t *s, uint32_t id)
 {
     s3_ghost_t *set = evict_s3fifo_set(s, id);
     for (int i = 0; i < S3_WAYS; i++)
@@ -87,7 +87,7 @@ static void evict_s3fifo_place(evict_s3fifo_state_t *s, evict_item_t *item, uint
 {
     item->queue = queue;
     list_push_front(&s->queue[queue], &item->link);
-    s->bytes[queue] += item->size;
+    s->bytes[queue] += evict_size(item);
     s->items++;
 }
 
@@ -95,7 +95,7 @@ static void evict_s3fifo_remove(void *self, evict_item_t *item)
 {
     evict_s3fifo_state_t *s = self;
     list_remove(&item->link);
-    s->bytes[item->queue] -= item->size;
+    s->bytes[item->queue] -= evict_size(item);
     s->items--;
 }
 
@@ -115,6 +115,18 @@ static void evict_s3fifo_keep(void *self, evict_item_t *item)
 {
     evict_set_hits(item, 1);
     evict_s3fifo_place(self, item, S3_MAIN);
+}
+
+/* In whichever queue is looked at next. */
+static void evict_s3fifo_demote(void *self, evict_item_t *item)
+{
+    evict_s3fifo_state_t *s = self;
+    evict_s3fifo_remove(s, item);
+    evict_set_hits(item, 0);
+    item->queue = s->bytes[S3_SMALL] > s->small_most || list_empty(&s->queue[S3_MAIN]) ? S3_SMALL : S3_MAIN;
+    list_push_back(&s->queue[item->queue], &item->link);
+    s->bytes[item->queue] += evict_size(item);
+    s->items++;
 }
 
 static evict_item_t *evict_s3fifo_oldest(evict_s3fifo_state_t *s, uint8_t queue)
@@ -165,5 +177,6 @@ const evict_policy_t evict_s3fifo = {
     .remove = evict_s3fifo_remove,
     .victim = evict_s3fifo_victim,
     .keep = evict_s3fifo_keep,
+    .demote = evict_s3fifo_demote,
     .overhead = evict_s3fifo_overhead,
 };

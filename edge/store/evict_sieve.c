@@ -59,6 +59,15 @@ static evict_item_t *evict_sieve_victim(void *self)
     return NULL;
 }
 
+static void evict_sieve_demote(void *self, evict_item_t *item)
+{
+    evict_sieve_state_t *s = self;
+    evict_sieve_remove(s, item);
+    evict_set_hits(item, 0);
+    list_push_back(&s->queue, &item->link);
+    s->hand = &item->link;
+}
+
 static size_t evict_sieve_overhead(const void *self)
 {
     (void)self;
@@ -73,5 +82,6 @@ const evict_policy_t evict_sieve = {
     .remove = evict_sieve_remove,
     .victim = evict_sieve_victim,
     .keep = evict_sieve_insert,
+    .demote = evict_sieve_demote,
     .overhead = evict_sieve_overhead,
 };

@@ -70,7 +70,7 @@ store_t *store_open(const store_options_t *options)
     store_t *s = mem_zalloc(sizeof *s);
     s->shard_n = options->shards != 0 ? options->shards : STORE_SHARDS;
     CHECK((s->shard_n & (s->shard_n - 1)) == 0);
-    s->policy = options->policy != NULL ? options->policy : &evict_s3fifo;
+    s->policy = options->policy != NULL ? options->policy : &evict_hindsight;
     s->budget = options->bytes;
     s->on_evict = options->on_evict;
     s->on_worthy = options->on_worthy;
@@ -119,7 +119,7 @@ static void store_unlink(store_t *s, object_t *o, bool in_policy, store_why_t wh
     if (why != STORE_EVICTED)
         atomic_fetch_or_explicit(&o->flags, OBJECT_DEAD, memory_order_release);
     s->objects--;
-    s->object_bytes -= o->evict.size;
+    s->object_bytes -= evict_size(&o->evict);
     s->gone[why]++;
     leaving->o[leaving->n] = o;
     leaving->why[leaving->n++] = why;
@@ -196,7 +196,7 @@ static bool store_make_room(store_t *s, uint64_t bytes)
                 pinned[pinned_n++] = item;
                 continue;
             }
-            freed += item->size;
+            freed += evict_size(item);
             store_unlink(s, o, false, STORE_EVICTED, &leaving);
         }
         for (size_t i = 0; i < pinned_n; i++)
@@ -331,7 +331,7 @@ err_t store_insert(store_t *s, object_t *o, uint64_t reserved)
     s->evict_overhead = overhead;
     o->stored = true;
     s->objects++;
-    s->object_bytes += o->evict.size;
+    s->object_bytes += evict_size(&o->evict);
     s->inserted++;
     object_ref(o);
     pthread_rwlock_wrlock(&h->lock);
@@ -407,6 +407,8 @@ object_t *store_lookup(store_t *s, digest_t digest, store_match_fn *match, void 
     if (o == NULL)
         return NULL;
     evict_touch(&o->evict);
+    if (s->policy->hit != NULL)
+        s->policy->hit(s->evict, &o->evict);
     uint32_t hits = atomic_load_explicit(&o->hits, memory_order_relaxed);
     if (hits < UINT32_MAX)
         atomic_store_explicit(&o->hits, ++hits, memory_order_relaxed);

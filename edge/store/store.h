@@ -33,7 +33,7 @@ enum { STORE_WHYS = 4 };
 typedef struct store_options {
     uint64_t bytes;               /* hard budget */
     unsigned shards;              /* power of two, 0 = STORE_SHARDS */
-    const evict_policy_t *policy; /* NULL = the default, evict_s3fifo */
+    const evict_policy_t *policy; /* NULL = the default, evict_hindsight */
     /* The object left the store (the reference is the store's: take one to keep it). In whichever thread made it go. */
     void (*on_evict)(object_t *o, store_why_t why, void *arg);
     /* A lookup just made the second hit (or a later one, as long as OBJECT_ON_DISK isn't set): worth writing to disk.

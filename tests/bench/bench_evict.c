@@ -98,6 +98,8 @@ static void bench_run(const evict_policy_t *policy, uint64_t budget, size_t over
         bytes += requests[i].size;
         if (in[k]) {
             evict_touch(&items[k]);
+            if (policy->hit != NULL)
+                policy->hit(self, &items[k]);
             continue;
         }
         missed++;
@@ -107,15 +109,15 @@ static void bench_run(const evict_policy_t *policy, uint64_t budget, size_t over
         while (used + size > budget) {
             evict_item_t *gone = policy->victim(self);
             in[gone - items] = false;
-            used -= gone->size;
+            used -= evict_size(gone);
         }
         evict_item_init(&items[k], bench_mix((uint64_t)k + 1), size);
         policy->insert(self, &items[k]);
         in[k] = true;
-        used += size;
+        used += evict_size(&items[k]);
     }
     double ns = (double)(clock() - began) * 1e9 / CLOCKS_PER_SEC / (double)requests_n;
-    printf("%-8s %12llu  objects %.3f  bytes %.3f  %4.0f ns\n", policy->name, (unsigned long long)budget,
+    printf("%-9s %12llu  objects %.3f  bytes %.3f  %4.0f ns\n", policy->name, (unsigned long long)budget,
            (double)missed / (double)requests_n, (double)missed_bytes / (double)bytes, ns);
     for (size_t k = 0; k < keys_n; k++)
         if (in[k])
@@ -127,7 +129,7 @@ static void bench_run(const evict_policy_t *policy, uint64_t budget, size_t over
 
 int main(int argc, char **argv)
 {
-    static const char *const names[] = {"lru", "sieve", "s3fifo", "gdsf"};
+    static const char *const names[] = {"lru", "sieve", "s3fifo", "wtinylfu", "gdsf", "hindsight"};
     if (argc < 3) {
         fprintf(stderr, "usage: bench_evict OVERHEAD BUDGET... < trace\n");
         return 2;

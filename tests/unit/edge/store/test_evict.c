@@ -14,16 +14,21 @@ typedef struct cache {
     uint64_t budget, used;
 } cache_t;
 
+/* Sizes are in units of the items' size. */
 static cache_t cache_new(const evict_policy_t *policy, uint64_t budget)
 {
     memset(in, 0, sizeof in);
+    budget *= EVICT_UNIT;
     return (cache_t){.policy = policy, .self = policy->create(budget), .budget = budget};
 }
 
 static bool cache_request(cache_t *c, unsigned key, size_t size)
 {
+    size *= EVICT_UNIT;
     if (in[key]) {
         evict_touch(&items[key]);
+        if (c->policy->hit != NULL)
+            c->policy->hit(c->self, &items[key]);
         return true;
     }
     while (c->used + size > c->budget) {
@@ -31,12 +36,12 @@ static bool cache_request(cache_t *c, unsigned key, size_t size)
         cr_assert_not_null(gone);
         cr_assert(in[gone - items]);
         in[gone - items] = false;
-        c->used -= gone->size;
+        c->used -= evict_size(gone);
     }
     evict_item_init(&items[key], (uint64_t)(key + 1) * 0x9e3779b97f4a7c15u, size);
     c->policy->insert(c->self, &items[key]);
     in[key] = true;
-    c->used += size;
+    c->used += evict_size(&items[key]);
     return false;
 }
 
@@ -85,7 +90,7 @@ Test(evict, sieve_survives_removal_under_its_hand)
     cache_request(&c, 4, 1); /* takes 0; the hand is at 1 */
     c.policy->remove(c.self, &items[1]);
     in[1] = false;
-    c.used--;
+    c.used -= EVICT_UNIT;
     cache_request(&c, 5, 1);
     cache_request(&c, 6, 1);
     cr_assert(!in[2] && in[3] && in[4] && in[5] && in[6]);
@@ -168,7 +173,8 @@ Test(evict, gdsf_counts_hits)
     cache_free(&c);
 }
 
-static const evict_policy_t *const all[] = {&evict_lru, &evict_sieve, &evict_s3fifo, &evict_gdsf};
+static const evict_policy_t *const all[] = {&evict_lru,      &evict_sieve, &evict_s3fifo,
+                                            &evict_wtinylfu, &evict_gdsf,  &evict_hindsight};
 
 Test(evict, every_policy_keeps_its_books_under_random_use)
 {
@@ -181,7 +187,7 @@ Test(evict, every_policy_keeps_its_books_under_random_use)
             if (r % 31 == 0 && in[key]) {
                 c.policy->remove(c.self, &items[key]);
                 in[key] = false;
-                c.used -= items[key].size;
+                c.used -= evict_size(&items[key]);
             } else if (r % 37 == 0 && c.used > 0) {
                 evict_item_t *v = c.policy->victim(c.self);
                 cr_assert_not_null(v);
@@ -196,6 +202,108 @@ Test(evict, every_policy_keeps_its_books_under_random_use)
         cache_free(&c);
     }
     cr_assert_null(evict_by_name("clairvoyant"));
+}
+
+Test(evict, what_is_demoted_goes_first_unless_it_is_hit)
+{
+    for (size_t p = 0; p < sizeof all / sizeof *all; p++) {
+        cache_t c = cache_new(all[p], 100);
+        for (unsigned k = 0; k < 100; k++)
+            cache_request(&c, k, 1);
+        c.policy->demote(c.self, &items[97]);
+        c.policy->demote(c.self, &items[98]);
+        for (int hits = 0; hits < 2; hits++)
+            cr_assert(cache_request(&c, 98, 1));
+        cache_request(&c, 200, 1);
+        cr_assert_not(in[97], "%s", all[p]->name);
+        cr_assert(in[98] && in[200], "%s", all[p]->name);
+        cache_free(&c);
+    }
+}
+
+Test(evict, wtinylfu_keeps_a_scan_in_its_window)
+{
+    cache_t c = cache_new(&evict_wtinylfu, 100);
+    for (unsigned round = 0; round < 4; round++)
+        for (unsigned k = 0; k < 80; k++)
+            cache_request(&c, k, 1);
+    for (unsigned k = 1000; k < 2000; k++)
+        cache_request(&c, k, 1);
+    unsigned kept = 0;
+    for (unsigned k = 0; k < 80; k++)
+        kept += in[k];
+    cr_assert_geq(kept, 60, "a scan stays in the window: %u", kept);
+    cache_free(&c);
+}
+
+Test(evict, hindsight_knows_what_comes_back)
+{
+    enum { SIZE = 1024 };
+    cache_t c = cache_new(&evict_hindsight, 100 * SIZE);
+    for (unsigned k = 0; k < 50; k++)
+        for (unsigned round = 0; round < 4; round++)
+            cache_request(&c, k, SIZE);
+    for (unsigned k = 1000; k < 3000; k++) /* until all that was popular is gone */
+        cache_request(&c, k, SIZE);
+    cr_assert_not(in[0]);
+    for (unsigned k = 0; k < 50; k++)
+        cache_request(&c, k, SIZE);
+    for (unsigned k = 3000; k < 3300; k++)
+        cache_request(&c, k, SIZE);
+    unsigned kept = 0;
+    for (unsigned k = 0; k < 50; k++)
+        kept += in[k];
+    cr_assert_gt(kept, 40, "asked for once since, but remembered: %u", kept);
+    cache_free(&c);
+}
+
+/* ---- a workload that shifts ---- */
+
+static uint64_t shift_random(uint64_t *x)
+{
+    *x = *x * 6364136223846793005u + 1442695040888963407u;
+    return *x >> 33;
+}
+
+/* Popularity that stands still, with one-hit wonders among it; and one that drifts: what is asked for is among the
+ * latest few hundred. */
+static unsigned shift_steady(uint64_t *x)
+{
+    uint64_t r = shift_random(x) % 3000;
+    return shift_random(x) % 3 == 0 ? (unsigned)(1000 + r) : (unsigned)(r * r / 3000 * r / 3000 / 3);
+}
+
+static unsigned shift_drifting(uint64_t *x, unsigned at)
+{
+    uint64_t back = shift_random(x) % 1000 * (shift_random(x) % 1000) / 1000;
+    return (unsigned)((at / 8 + 4000 - back) % N);
+}
+
+static unsigned shift_misses(const evict_policy_t *policy, bool first, bool second)
+{
+    cache_t c = cache_new(policy, 300 * 64);
+    uint64_t x = 7;
+    unsigned missed = 0;
+    for (unsigned i = 0; first && i < 60000; i++)
+        missed += !cache_request(&c, shift_steady(&x), 64);
+    x = 8;
+    for (unsigned i = 0; second && i < 60000; i++)
+        missed += !cache_request(&c, shift_drifting(&x, i), 64);
+    cache_free(&c);
+    return missed;
+}
+
+/* Neither half may cost much more in the joined trace than by itself, and no policy that doesn't adapt is better. */
+Test(evict, hindsight_follows_a_workload_that_shifts)
+{
+    unsigned alone = shift_misses(&evict_hindsight, true, false) + shift_misses(&evict_hindsight, false, true);
+    unsigned joined = shift_misses(&evict_hindsight, true, true);
+    cr_assert_leq(joined, alone + alone / 50, "%u joined, %u alone", joined, alone);
+    for (size_t p = 0; p < sizeof all / sizeof *all; p++) {
+        unsigned other = shift_misses(all[p], true, true);
+        cr_log_info("%s %u, hindsight %u", all[p]->name, other, joined);
+        cr_assert_leq(joined, other + other / 100, "%s: %u, hindsight %u", all[p]->name, other, joined);
+    }
 }
 
 Test(evict, everything_hit_still_yields_a_victim)

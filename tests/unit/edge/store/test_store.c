@@ -29,7 +29,9 @@ static void worthy(object_t *o, void *arg)
 
 static store_t *open_store(uint64_t bytes, seen_t *seen)
 {
-    store_options_t o = {.bytes = bytes, .shards = 4, .on_evict = saw, .on_worthy = worthy, .arg = seen};
+    /* budgets are small here, and so are the tables of this policy */
+    store_options_t o = {
+        .bytes = bytes, .shards = 4, .policy = &evict_s3fifo, .on_evict = saw, .on_worthy = worthy, .arg = seen};
     return store_open(&o);
 }
 
