@@ -12,6 +12,7 @@
 #include "edge/base/log.h"
 #include "edge/fetch/upstream_curl.h"
 #include "edge/node.h"
+#include "edge/privilege.h"
 #include "edge/upgrade.h"
 
 enum { MAIN_OK = 0, MAIN_FAILED = 1, MAIN_BAD_CONFIGURATION = 2 };
@@ -113,6 +114,14 @@ static int main_serve(const char *file, char **argv)
     if (conf == NULL)
         return MAIN_BAD_CONFIGURATION;
     main_warnings(conf);
+    bool dumps = conf->core_dumps;
+    if (!dumps)
+        privilege_dumps(false);
+    size_t descriptors = privilege_descriptors();
+    if (descriptors < conf->limits.connections)
+        log_warn("only %zu file descriptors may be open, but limits.connections is %u: raise the limit (ulimit -Hn, or "
+                 "LimitNOFILE in the systemd unit)",
+                 descriptors, conf->limits.connections);
     node_t *node = NULL;
     node_inherited_t inherited;
     char err[NODE_ERROR_MAX] = "";
@@ -136,6 +145,8 @@ static int main_serve(const char *file, char **argv)
     log_info("brink " BRINK_VERSION " runs with %s", file);
     int code = main_run(node, file, argv, &signals);
     node_free(node);
+    if (!dumps) /* what it protected is gone */
+        privilege_dumps(true);
     return code;
 }
 

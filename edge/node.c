@@ -1,5 +1,6 @@
-/* The composition root. Order matters: the purge ledger first (the disk asks for its epoch, and no response may be
- * stored without it), then the tiers, then what the outside can reach; torn down in reverse. */
+/* The composition root. Order matters: addresses and keys, for which root may be needed, then root is left; the purge
+ * ledger (the disk asks for its epoch, and no response may be stored without it), then the tiers, then what the outside
+ * can reach; torn down in reverse. */
 #include "edge/node.h"
 
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include "edge/base/mem.h"
 #include "edge/fetch/upstream_curl.h"
 #include "edge/node_priv.h"
+#include "edge/privilege.h"
 #include "edge/tbl/metrics.h"
 
 enum {
@@ -164,11 +166,14 @@ err_t node_open(const conf_t *conf, const node_inherited_t *inherited, node_t **
     n->store = store_open(&(store_options_t){
         .bytes = conf->memory.size, .on_evict = node_on_evict, .on_worthy = node_on_worthy, .arg = n});
     serve_options_t serve;
-    err_t e = node_open_log(n, &a, err);
-    if (e == ERR_OK)
-        e = node_serve_options(conf, n->workers_n, inherited, &serve, &a);
+    err_t e = node_serve_options(conf, n->workers_n, inherited, &serve, &a);
     if (e == ERR_OK)
         e = serve_open(&serve, &n->serve, err, NODE_ERROR_MAX);
+    if (e == ERR_OK && conf->user.p != NULL)
+        e = privilege_drop(conf->user, (span_t[]){conf->state, conf->disk.present ? conf->disk.path : SPAN_NONE}, 2,
+                           err, NODE_ERROR_MAX);
+    if (e == ERR_OK)
+        e = node_open_log(n, &a, err);
     if (e == ERR_OK)
         e = node_open_purge(n, &a, patience, err);
     if (e == ERR_OK)
@@ -204,6 +209,7 @@ err_t node_start(node_t *n, char *err)
                               .warm = warm,
                               .purge = n->purge,
                               .collapse = n->collapse,
+                              .workers = n->workers_n,
                               .replay = n->replay,
                               .limiter = n->limiter,
                               .log = n->log,

@@ -20,6 +20,28 @@ unsigned node_workers(const conf_t *conf)
     return n < 1 ? 1 : n > CONF_MAX_WORKERS ? CONF_MAX_WORKERS : (unsigned)n;
 }
 
+/* What the configuration counts for the node is counted by each worker, or by a table of all. */
+static void node_limits(const conf_t *conf, unsigned workers, serve_limits_t *out)
+{
+    const conf_limits_t *l = &conf->limits;
+    serve_limits_default(out);
+    out->connections = (l->connections + workers - 1) / workers;
+    out->connections_per_address = l->connections_per_address;
+    out->handshakes = l->handshakes;
+    out->handshake_timeout = l->handshake_timeout;
+    out->header_timeout = l->header_timeout;
+    out->body_timeout = l->body_timeout;
+    out->idle_timeout = l->idle_timeout;
+    out->write_timeout = l->write_timeout;
+    out->header_bytes = l->header_bytes;
+    out->header_count = l->header_count;
+    out->target_bytes = l->target_bytes;
+    out->body_bytes = (l->body_memory + workers - 1) / workers;
+    out->flood_budget = l->idle_frames;
+    out->reset_budget = l->resets;
+    out->continuations = l->continuations;
+}
+
 err_t node_serve_options(const conf_t *conf, unsigned workers, const node_inherited_t *inherited, serve_options_t *out,
                          arena_t *a)
 {
@@ -40,7 +62,7 @@ err_t node_serve_options(const conf_t *conf, unsigned workers, const node_inheri
     }
     if (conf->admin.present)
         listens[n - 1] = (serve_listen_t){.address = node_cstr(a, conf->admin.address.text), .id = WORKER_LISTEN_ADMIN};
-    serve_limits_default(&out->limits);
+    node_limits(conf, workers, &out->limits);
     for (size_t i = 0; i < conf->sites_n; i++)
         if (conf->sites[i].max_body > out->limits.max_body)
             out->limits.max_body = conf->sites[i].max_body;

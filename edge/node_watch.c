@@ -107,17 +107,26 @@ static void node_measure_serve(node_t *n)
         if (!worker_stats(n->workers[i], &s))
             continue;
         for (int p = 0; p < SERVE_PROTOCOLS; p++)
-            sum.open[p] += s.open[p];
+            sum.open[p] += s.open[p], sum.accepted[p] += s.accepted[p];
         for (int f = 0; f < SERVE_FLOODS; f++)
             sum.floods[f] += s.floods[f];
-        sum.accepted[SERVE_NEW] += s.accepted[SERVE_NEW];
+        for (int r = 0; r < SERVE_REAPS; r++)
+            sum.reaped[r] += s.reaped[r];
         sum.handshakes_failed += s.handshakes_failed;
+        sum.over_limit += s.over_limit;
+        sum.refused += s.refused;
     }
-    for (unsigned p = 0; p < SERVE_PROTOCOLS; p++)
+    for (unsigned p = 0; p < SERVE_PROTOCOLS; p++) {
         metrics_gauge_set(METRIC_CONNECTIONS, p, (int64_t)sum.open[p]);
+        metrics_gauge_set(METRIC_ACCEPTED, p, (int64_t)sum.accepted[p]);
+    }
     for (unsigned f = 0; f < SERVE_FLOODS; f++)
         metrics_gauge_set(METRIC_FLOODS, f, (int64_t)sum.floods[f]);
-    metrics_gauge_set(METRIC_ACCEPTED, 0, (int64_t)sum.accepted[SERVE_NEW]);
+    for (unsigned r = 0; r < SERVE_REAPS; r++)
+        metrics_gauge_set(METRIC_REAPED, r, (int64_t)sum.reaped[r]);
+    metrics_gauge_set(METRIC_OVER_LIMIT, 0, (int64_t)sum.over_limit);
+    metrics_gauge_set(METRIC_REFUSED, 0, (int64_t)sum.refused);
+    metrics_gauge_set(METRIC_HANDSHAKES, LABEL_OUTCOME_OK, (int64_t)(sum.accepted[SERVE_H1S] + sum.accepted[SERVE_H2]));
     metrics_gauge_set(METRIC_HANDSHAKES, LABEL_OUTCOME_FAILED, (int64_t)sum.handshakes_failed);
 }
 

@@ -58,6 +58,7 @@ static void worker_apply(worker_t *w, const worker_conf_t *c)
     w->env.conf = conf;
     w->env.edge_key = conf->tier.present ? tier_key_new(conf->tier.secret) : NULL;
     w->env.fetch.tier_key = conf->shield.present ? tier_key_new(conf->shield.secret) : NULL;
+    w->env.most_in_flight = (conf->limits.requests + w->o.workers - 1) / w->o.workers;
     w->env.site_labels = c->site_labels;
     w->env.refreshing = c->refreshing;
     w->env.fetch.upstream_labels = c->upstream_labels;

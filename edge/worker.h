@@ -27,6 +27,7 @@ typedef struct worker_options {
     warm_t *warm;
     purge_t *purge;
     collapse_t *collapse;
+    unsigned workers; /* how many there are */
     replay_t *replay;
     limiter_t *limiter;
     accesslog_t *log;

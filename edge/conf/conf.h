@@ -190,6 +190,13 @@ typedef struct conf_upstream {
     uint32_t retries;
 } conf_upstream_t;
 
+typedef struct conf_limits {
+    uint32_t connections, connections_per_address, handshakes, requests;
+    msec_t handshake_timeout, header_timeout, body_timeout, idle_timeout, write_timeout;
+    uint64_t header_bytes, target_bytes, body_memory;
+    uint32_t header_count, idle_frames, resets, continuations;
+} conf_limits_t;
+
 typedef struct conf_warning {
     int line, column;
     span_t message;
@@ -200,6 +207,8 @@ typedef struct conf {
     span_t node;
     uint32_t workers;
     span_t state; /* directory */
+    span_t user; /* absent: no change */
+    bool core_dumps;
     msec_t drain;
 
     const conf_listener_t *listeners;
@@ -219,6 +228,8 @@ typedef struct conf {
     conf_shield_t shield;
     conf_tier_t tier;
     conf_purge_t purge;
+
+    conf_limits_t limits;
 
     conf_log_t log;
 

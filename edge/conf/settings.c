@@ -3,6 +3,9 @@
 
 #include <stddef.h>
 
+#include "edge/http/fields.h"
+#include "edge/policy/key.h"
+
 #define KIB(n) ((int64_t)(n) << 10)
 #define MIB(n) ((int64_t)(n) << 20)
 #define GIB(n) ((int64_t)(n) << 30)

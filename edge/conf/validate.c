@@ -263,6 +263,16 @@ static void validate_purge(conf_reader_t *r, const tree_t *root)
                         with_redis[i]);
 }
 
+static void validate_limits(conf_reader_t *r, const tree_t *root)
+{
+    conf_limits_t *l = &r->snapshot->pub.limits;
+    if (l->connections_per_address == 0)
+        l->connections_per_address = (l->connections + 3) / 4;
+    if (l->connections_per_address > l->connections)
+        reader_warn(r, reader_child(reader_child(root, "limits"), "connections_per_address"),
+                    "connections_per_address is above connections, so it does nothing");
+}
+
 bool validate_all(conf_reader_t *r, const tree_t *root)
 {
     conf_t *c = &r->snapshot->pub;
@@ -270,6 +280,7 @@ bool validate_all(conf_reader_t *r, const tree_t *root)
         !validate_sites(r, root) || !validate_admin(r, root) || !validate_upstreams(r, root))
         return false;
     validate_purge(r, root);
+    validate_limits(r, root);
     if (c->disk.present && span_eq(c->disk.path, c->state))
         return reader_fail(
             r, ERR_EXISTS, reader_child(reader_child(root, "disk"), "path"),

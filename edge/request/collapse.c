@@ -198,6 +198,36 @@ static request_go_t collapse_read(request_t *rq, fetch_t *f, bool leader)
     return REQUEST_MORE;
 }
 
+static bool collapse_stale_allowed(request_t *rq)
+{
+    if (rq->stored == NULL)
+        return false;
+    return reuse_stale_if_error(&rq->stored->meta, lookup_mark(rq, rq->stored), &rq->cc, rq->env->loop->now.wall);
+}
+
+static request_go_t collapse_serve_stale(request_t *rq)
+{
+    collapse_leave(rq);
+    rq->detail = "stale-if-error";
+    rq->stale_served = true;
+    rq->hit = rq->fwd_status == 0; /* nothing came back: RFC 9211 says hit or fwd; with a status it was forwarded */
+    if (!rq->hit)
+        rq->forward = FORWARD_STALE;
+    deliver_object(rq, rq->stored);
+    return REQUEST_MORE;
+}
+
+/* More requests are in flight than this worker may have: those that can be answered from what is stored still are. */
+static request_go_t collapse_shed(request_t *rq)
+{
+    metrics_add(METRIC_SHED, 0, 1);
+    if (collapse_stale_allowed(rq))
+        return collapse_serve_stale(rq);
+    rq->hit = false;
+    rq->retry_after = MSEC_PER_SEC;
+    return deliver_error(rq, 503, "overload", "more requests are in flight than this node allows (limits.requests)");
+}
+
 request_go_t collapse_step(request_t *rq)
 {
     if (rq->cacheable && rq->cc.no_store && !rq->private_fetch) { /* RFC 9111 5.2.1.5: then nobody may wait for it */
@@ -214,6 +244,8 @@ request_go_t collapse_step(request_t *rq)
     bool together = share && !rq->cc.has_authorization && !rq->distrust;
     fetch_t *other = together ? collapse_find(rq) : NULL, *mine = NULL;
     if (other == NULL) {
+        if (rq->env->most_in_flight > 0 && rq->env->in_flight > rq->env->most_in_flight)
+            return collapse_shed(rq);
         mine = collapse_new_fetch(rq, share);
         if (mine == NULL)
             return deliver_error(rq, 431, "fields", "the request has more header fields than this cache passes on");
@@ -260,25 +292,6 @@ void collapse_leave(request_t *rq)
 }
 
 /* ---- the answer ---- */
-
-static bool collapse_stale_allowed(request_t *rq)
-{
-    if (rq->stored == NULL)
-        return false;
-    return reuse_stale_if_error(&rq->stored->meta, lookup_mark(rq, rq->stored), &rq->cc, rq->env->loop->now.wall);
-}
-
-static request_go_t collapse_serve_stale(request_t *rq)
-{
-    collapse_leave(rq);
-    rq->detail = "stale-if-error";
-    rq->stale_served = true;
-    rq->hit = rq->fwd_status == 0; /* nothing came back: RFC 9211 says hit or fwd; with a status it was forwarded */
-    if (!rq->hit)
-        rq->forward = FORWARD_STALE;
-    deliver_object(rq, rq->stored);
-    return REQUEST_MORE;
-}
 
 static request_go_t collapse_failed(request_t *rq, fetch_t *f)
 {

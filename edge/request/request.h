@@ -45,6 +45,7 @@ typedef struct request_env {
     uint64_t random;              /* early.c */
     list_t promotions;            /* lookup.c: reads from disk that are under way */
     size_t in_flight;
+    size_t most_in_flight; /* beyond it only what is stored is answered */
 } request_env_t;
 
 void request_env_init(request_env_t *env);

@@ -57,10 +57,33 @@ static void accept_on_first_bytes(h2o_socket_t *sock, const char *err)
     }
 }
 
+/* One bucket for all workers: the time at which it would be full moves on by a handshake's share. */
+static bool accept_may_shake(serve_worker_t *w)
+{
+    enum { MICROS = 1000 * 1000 };
+    unsigned rate = w->shared->limits.handshakes;
+    if (rate == 0)
+        return true;
+    int64_t now = w->loop->now.boot * (MICROS / MSEC_PER_SEC), each = rate < MICROS ? MICROS / rate : 1;
+    int64_t full = atomic_load_explicit(&w->shared->handshakes_full, memory_order_relaxed), next;
+    do {
+        next = (full > now ? full : now) + each;
+        if (next - now > MICROS)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&w->shared->handshakes_full, &full, next, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return true;
+}
+
 /* What comes next once the transport is bare; bytes may be waiting in sock->input. */
 static void accept_choose(serve_conn_t *c)
 {
     serve_listener_t *l = (serve_listener_t *)c->listener;
+    if (l->secure && !accept_may_shake(c->worker)) {
+        serve_count(&c->worker->counters.over_limit, 1);
+        h2o_socket_close(c->sock);
+        return;
+    }
     if (l->secure) {
         pthread_mutex_lock(&l->mutex);
         c->tls = tls_ref(l->tls);
@@ -71,6 +94,17 @@ static void accept_choose(serve_conn_t *c)
     h2o_socket_read_start(c->sock, accept_on_first_bytes);
     if (c->sock->input->size > 0)
         accept_on_first_bytes(c->sock, NULL);
+}
+
+/* The client's address is known: that of the connection, or what the PROXY header says. */
+static void accept_known(serve_conn_t *c)
+{
+    if (conn_count_address(c)) {
+        accept_choose(c);
+        return;
+    }
+    serve_count(&c->worker->counters.over_limit, 1);
+    h2o_socket_close(c->sock);
 }
 
 static void accept_on_proxy_header(h2o_socket_t *sock, const char *err)
@@ -91,7 +125,7 @@ static void accept_on_proxy_header(h2o_socket_t *sock, const char *err)
     h2o_buffer_consume(&sock->input, used);
     if (line.len > 0)
         conn_address_text((struct sockaddr *)&line.source, line.len, c->peer, sizeof c->peer);
-    accept_choose(c);
+    accept_known(c);
 }
 
 /* Out of descriptors the listener would stay readable and the loop spin: the spare is given up to take and drop one. */
@@ -117,7 +151,7 @@ static void accept_begin(accept_listener_t *a, h2o_socket_t *sock)
     if (a->listener->proxy_protocol)
         h2o_socket_read_start(sock, accept_on_proxy_header);
     else
-        accept_choose(c);
+        accept_known(c);
 }
 
 void accept_adopt(serve_worker_t *w, size_t listener, int fd)

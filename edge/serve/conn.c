@@ -33,6 +33,8 @@ static void conn_on_close(void *data)
     list_remove(&c->link);
     list_remove(&c->rehook_link);
     w->conn_count--;
+    if (c->counted)
+        address_count_give(w->shared->addresses, &c->address);
     serve_count(&w->counters.bytes_in, c->bytes_in - c->counted_in);
     serve_count(&w->counters.bytes_out, c->sock->bytes_written - c->counted_out); /* the socket is freed later */
     serve_count(&w->counters.open[c->protocol], (uint64_t)-1);
@@ -71,6 +73,17 @@ serve_conn_t *conn_of(h2o_socket_t *sock)
     serve_conn_t *c = sock->on_close.data;
     CHECK(sock->on_close.cb == conn_on_close && c->magic == SERVE_CONN_MAGIC);
     return c;
+}
+
+bool conn_count_address(serve_conn_t *c)
+{
+    serve_shared_t *s = c->worker->shared;
+    network_address_t address;
+    if (network_address(span_str(c->peer), &address) != ERR_OK) /* a unix socket */
+        return true;
+    c->address = network_client(&address);
+    c->counted = address_count_take(s->addresses, &c->address, s->limits.connections_per_address);
+    return c->counted;
 }
 
 void conn_set_protocol(serve_conn_t *c, serve_protocol_t p)

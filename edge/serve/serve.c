@@ -21,6 +21,7 @@ void serve_limits_default(serve_limits_t *l)
         .write_timeout = 30 * MSEC_PER_SEC,
         .write_rate = 256,
         .connections = 10000,
+        .connections_per_address = 5000,
         .header_bytes = FIELDS_MAX_BYTES,
         .header_count = FIELDS_MAX_COUNT - 28,
         .target_bytes = 16 * 1024,
@@ -63,6 +64,7 @@ err_t serve_open(const serve_options_t *o, serve_shared_t **out, char *err, size
     serve_shared_t *s = mem_zalloc(sizeof *s);
     s->limits = o->limits;
     s->workers = o->workers;
+    s->addresses = address_count_new(o->limits.connections * o->workers, (uint64_t)arc4random() << 32 | arc4random());
     s->count = o->listen_count;
     s->listeners = mem_zalloc((s->count > 0 ? s->count : 1) * sizeof *s->listeners);
     err_t e = ERR_OK;
@@ -103,6 +105,7 @@ void serve_close(serve_shared_t *s)
         pthread_mutex_destroy(&l->mutex);
         free(l->fds);
     }
+    address_count_free(s->addresses);
     free(s->listeners);
     free(s);
 }

@@ -35,7 +35,8 @@ typedef struct serve_listen {
     size_t certificate_count;
 } serve_listen_t;
 
-/* Every ceiling on what a peer can make grow. serve_limits_default fills it; 0 never means "none". */
+/* Every ceiling on what a peer can make grow. serve_limits_default fills it; 0 never means "none", but for handshakes.
+ */
 typedef struct serve_limits {
     msec_t handshake_timeout; /* 10 s: TLS handshake, sniffing and PROXY line together */
     msec_t header_timeout;    /* 10 s: from the first byte of an HTTP/1 request or HTTP/2 header block to its end */
@@ -44,6 +45,8 @@ typedef struct serve_limits {
     msec_t idle_timeout;  /* 60 s: keep-alive without a request */
     msec_t write_timeout; /* 30 s without progress while there is something to write (zero windows included) */
     size_t write_rate;    /* 256 bytes a second: slower than that over write_timeout is no progress */
+    size_t connections_per_address; /* 5,000, over all workers; beyond, the newest is closed */
+    unsigned handshakes;            /* TLS handshakes a second over all workers; the one 0 that means any number */
     size_t connections;  /* 10,000 a worker. (An HTTP/2 connection has at most 100 requests in flight: the library's) */
     size_t header_bytes; /* FIELDS_MAX_BYTES: names and values of one request; beyond 431 */
     size_t header_count; /* FIELDS_MAX_COUNT - 28: request fields; beyond 431 */

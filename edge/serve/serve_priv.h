@@ -14,6 +14,7 @@
 
 #include "edge/base/check.h"
 #include "edge/base/list.h"
+#include "edge/serve/address_count.h"
 #include "edge/serve/h1_scan.h"
 #include "edge/serve/h2_head.h"
 #include "edge/serve/serve.h"
@@ -54,6 +55,8 @@ struct serve_shared {
     size_t count;
     serve_listener_t *listeners;
     bool keep_sockets;
+    address_count_t *addresses;
+    _Atomic int64_t handshakes_full; /* as in edge/access/limiter.c, in microseconds of CLOCK_BOOTTIME */
 };
 
 typedef struct listener_address {
@@ -177,6 +180,8 @@ typedef struct serve_conn {
     serve_worker_t *worker;
     const serve_listener_t *listener;
     tls_set_t *tls;
+    bool counted; /* in shared->addresses, by this: */
+    network_address_t address;
     bool killed; /* shutdown(2) was called: the library will close it */
     unsigned exchanges;
     struct exchange_h2o *telling; /* HTTP/1: whose 1xx is being written; NULL: none */
@@ -193,6 +198,8 @@ typedef struct serve_conn {
 
 serve_conn_t *conn_open(serve_worker_t *w, const accept_listener_t *a, h2o_socket_t *sock);
 serve_conn_t *conn_of(h2o_socket_t *sock); /* never NULL for an accepted socket */
+/* Counts the connection to its client's address, which `sa` is. False: that has as many as it may. */
+bool conn_count_address(serve_conn_t *c);
 void conn_set_protocol(serve_conn_t *c, serve_protocol_t p);
 void conn_kill(serve_conn_t *c); /* shutdown(2): the library notices and closes in its own way */
 void conn_count_bytes(serve_conn_t *c);

@@ -106,3 +106,29 @@ Test(sim_access, signatures)
     world_free(w);
     unlink(path);
 }
+
+/* Over the ceiling what is stored is still answered, and what isn't costs nothing. */
+Test(sim_access, over_the_ceiling_of_requests_only_hits_are_answered)
+{
+    world_t *w = world_new(NULL, NULL);
+    world_get(w, 0, "/a", NULL);
+    world_answer(w, w->call[0], 200, "cache-control: max-age=60", "a");
+    world_get(w, 0, "/old", NULL);
+    world_answer(w, w->call[1], 200, "cache-control: max-age=1, stale-if-error=600", "old");
+    world_pass(w, 2000);
+    w->env[0].most_in_flight = 1;
+    world_client_t *slow = world_get(w, 0, "/slow", NULL), *c = world_get(w, 0, "/more", NULL);
+    cr_expect_eq(w->calls, 3);
+    cr_expect_eq(c->status, 503);
+    cr_expect(span_eq(world_field(c, "retry-after"), SPAN("1")));
+    cr_expect(world_says(c, "cache-status", "detail=overload"));
+    cr_expect(world_says(world_get(w, 0, "/a", NULL), "cache-status", "hit"));
+    cr_expect(world_says(world_get(w, 0, "/old", NULL), "cache-status", "stale-if-error"));
+    world_client_t *along = world_get(w, 0, "/slow", NULL);
+    world_answer(w, w->call[2], 200, "cache-control: max-age=60", "slow");
+    cr_expect_eq(slow->status, 200);
+    cr_expect_eq(along->status, 200, "who joins a running fetch asks nothing of the origin");
+    cr_expect_eq(world_get(w, 0, "/more", NULL)->head, false, "there is room again");
+    cr_expect_eq(w->calls, 4);
+    world_free(w);
+}
