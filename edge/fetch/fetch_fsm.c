@@ -2,7 +2,7 @@
  *
  *   begin ─► next hop ─► send ─► head ─► body… ─► end
  *               ▲          │       │        │
- *               └─ failed ─┘       │        └─ cut: the body fails, nothing is stored
+ *               └─ failed ─┘       │        └─ cut: the rest is asked for (fetch_resume.c), or the body fails
  *                  before a head   └─ 304 that selects nothing: once more without validators
  *
  * A request goes to another hop only if it surely had no effect on the first, or its method is idempotent. */
@@ -34,9 +34,33 @@ static bool fetch_fsm_expects_body(method_t m)
     return m == METHOD_POST || m == METHOD_PUT || m == METHOD_PATCH;
 }
 
-static void fetch_fsm_send(fetch_t *f)
+void fetch_fsm_start(fetch_t *f, const fields_t *fields, const upstream_events_t *events, msec_t delay)
 {
     const conf_t *conf = upstreams_conf(f->spec.upstreams);
+    upstream_request_t r = {
+        .to = {.https = f->hop.server->https,
+               .host = f->hop.server->host,
+               .port = f->hop.server->port,
+               .unix_path = f->hop.server->unix_path,
+               .ca = f->hop.kind == ROUTE_ORIGIN ? f->spec.site->ca : SPAN_NONE},
+        .method = f->spec.method_name,
+        .target = f->spec.target,
+        .fields = fields,
+        .body = f->spec.body,
+        .has_body =
+            f->spec.has_body || fetch_fsm_expects_body(f->spec.method), /* says so when there is none: RFC 9110 8.6 */
+        .once = !f->route.idempotent,
+        .head = f->spec.method == METHOD_HEAD,
+        .connect_timeout = conf->upstream.connect_timeout,
+        .first_byte_timeout = conf->upstream.first_byte_timeout,
+        .idle_timeout = conf->upstream.idle_timeout,
+        .delay = delay,
+    };
+    f->call = f->deps->client->ops->start(f->deps->client, &r, events, f);
+}
+
+static void fetch_fsm_send(fetch_t *f)
+{
     fields_t fields;
     fields_init(&fields, &f->arena);
     for (size_t i = 0; i < f->forward.n; i++)
@@ -49,25 +73,7 @@ static void fetch_fsm_send(fetch_t *f)
     f->validators_sent =
         f->spec.validate != NULL && revalidate_add_validators(f->spec.validate->fields, &fields, &f->arena);
     f->request_time = f->deps->loop->now.wall;
-    upstream_request_t r = {
-        .to = {.https = f->hop.server->https,
-               .host = f->hop.server->host,
-               .port = f->hop.server->port,
-               .unix_path = f->hop.server->unix_path,
-               .ca = f->hop.kind == ROUTE_ORIGIN ? f->spec.site->ca : SPAN_NONE},
-        .method = f->spec.method_name,
-        .target = f->spec.target,
-        .fields = &fields,
-        .body = f->spec.body,
-        .has_body =
-            f->spec.has_body || fetch_fsm_expects_body(f->spec.method), /* says so when there is none: RFC 9110 8.6 */
-        .once = !f->route.idempotent,
-        .head = f->spec.method == METHOD_HEAD,
-        .connect_timeout = conf->upstream.connect_timeout,
-        .first_byte_timeout = conf->upstream.first_byte_timeout,
-        .idle_timeout = conf->upstream.idle_timeout,
-    };
-    f->call = f->deps->client->ops->start(f->deps->client, &r, &fetch_fsm_events, f);
+    fetch_fsm_start(f, &fields, &fetch_fsm_events, 0);
 }
 
 static void fetch_fsm_on_informational(void *arg, int status, const fields_t *fields)
@@ -136,7 +142,7 @@ static void fetch_fsm_on_head(void *arg, int status, const fields_t *fields, int
     }
 }
 
-static bool fetch_fsm_on_body(void *arg, span_t bytes)
+bool fetch_fsm_on_body(void *arg, span_t bytes)
 {
     fetch_t *f = arg;
     if (f->response.validated)
@@ -158,15 +164,26 @@ static bool fetch_fsm_on_body(void *arg, span_t bytes)
     return true;
 }
 
-static void fetch_fsm_on_done(void *arg, upstream_result_t result)
+void fetch_fsm_give_up(fetch_t *f, upstream_result_t result)
+{
+    log_warn("upstream %s: response to %.*s %.*s not complete: %s", fetch_upstream_name(f),
+             SPAN_ARG(f->spec.method_name), SPAN_ARG(f->key.uri), upstream_word(result));
+    fetch_fill_end(f, false);
+    fetch_fsm_finish(f);
+}
+
+void fetch_fsm_on_done(void *arg, upstream_result_t result)
 {
     fetch_t *f = arg;
     f->call = NULL;
     fetch_route_ended(f, result);
     if (fetch_phase(f) == FETCH_STREAMING) {
-        if (result != UPSTREAM_OK && result != UPSTREAM_ABANDONED)
-            log_warn("upstream %s: response to %.*s %.*s not complete: %s", fetch_upstream_name(f),
-                     SPAN_ARG(f->spec.method_name), SPAN_ARG(f->key.uri), upstream_word(result));
+        if (fetch_resume_begin(f, result))
+            return;
+        if (result != UPSTREAM_OK && result != UPSTREAM_ABANDONED) {
+            fetch_fsm_give_up(f, result);
+            return;
+        }
         fetch_fill_end(f, result == UPSTREAM_OK);
         fetch_fsm_finish(f);
         return;
@@ -196,7 +213,8 @@ void fetch_fsm_begin(fetch_t *f)
 void fetch_fsm_resume(fetch_t *f)
 {
     f->paused = false;
-    f->deps->client->ops->resume(f->call);
+    if (f->call != NULL)
+        f->deps->client->ops->resume(f->call);
 }
 
 void fetch_fsm_abandon(fetch_t *f)

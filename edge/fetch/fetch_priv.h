@@ -35,7 +35,13 @@ struct fetch {
     bool answered;               /* the attempt that is running has a head */
     bool filling;                /* counted as a fill */
     const conf_origin_t *failed; /* of the attempt before */
-    msec_t request_time;         /* wall: of the attempt that is running */
+    struct {
+        unsigned tries; /* so far, for this body */
+        unsigned idle;  /* of these, in a row without one byte */
+        uint64_t skip;  /* bytes that the server sends once more */
+        int64_t whole;  /* length of the whole body, learnt from Content-Range; 0 unknown */
+    } resume;
+    msec_t request_time; /* wall: of the attempt that is running */
     int64_t started_nanos, sent_nanos;
     uint64_t reserved;    /* bytes of the memory budget held for the body, until its last reader is gone */
     loop_message_t nudge; /* readers → owner: consumed, or gone */
@@ -60,6 +66,14 @@ bool fetch_window_full(fetch_t *f);
 void fetch_fsm_begin(fetch_t *f);
 void fetch_fsm_resume(fetch_t *f);
 void fetch_fsm_abandon(fetch_t *f);
+
+void fetch_fsm_start(fetch_t *f, const fields_t *fields, const upstream_events_t *events, msec_t delay);
+bool fetch_fsm_on_body(void *arg, span_t bytes);
+void fetch_fsm_on_done(void *arg, upstream_result_t result);
+void fetch_fsm_give_up(fetch_t *f, upstream_result_t result); /* the body stays cut */
+
+/* fetch_resume.c: the body was cut. True: the rest is on its way. */
+bool fetch_resume_begin(fetch_t *f, upstream_result_t result);
 
 /* fetch_route.c: chooses the next upstream and adds what it must be told; false: nobody left. Every attempt has one
  * fetch_route_ended, and before it a fetch_route_answered if a head came. */

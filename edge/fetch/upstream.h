@@ -57,6 +57,7 @@ typedef struct upstream_request {
     bool once; /* must not be sent a second time, whatever happens to the connection */
     bool head; /* the answer has no body whatever it says */
     msec_t connect_timeout, first_byte_timeout, idle_timeout;
+    msec_t delay; /* it is sent so much later */
 } upstream_request_t;
 
 typedef struct upstream_events {

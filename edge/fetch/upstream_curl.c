@@ -52,8 +52,8 @@ struct upstream_call {
     void *arg;
     head_t head;
     loop_timer_t timer; /* first byte, then idle */
-    msec_t first_byte_timeout, idle_timeout, active;
-    bool had_head, cancelled, paused, bodiless;
+    msec_t connect_timeout, first_byte_timeout, idle_timeout, active;
+    bool delayed, had_head, cancelled, paused, bodiless;
     upstream_tls_t *tls;   /* asked how it ended, where the body ends with the connection; else NULL */
     upstream_result_t why; /* set before a callback aborts the transfer */
     char *url, *target, *method;
@@ -304,10 +304,26 @@ static void upstream_curl_kick_soon(upstream_curl_t *u)
     loop_post(u->base.loop, &u->kick);
 }
 
+/* Gives a call to curl with the next turn. */
+static void upstream_curl_begin(upstream_call_t *c)
+{
+    upstream_curl_t *u = c->client;
+    c->delayed = false;
+    list_remove(&c->link);
+    list_push_back(&u->pending, &c->link);
+    /* curl watches the connecting; this is for the case that it doesn't come to an end */
+    loop_timer_start(u->base.loop, &c->timer, c->connect_timeout + c->first_byte_timeout);
+    upstream_curl_kick_soon(u);
+}
+
 static void upstream_curl_timeout(loop_timer_t *t)
 {
     upstream_call_t *c = CONTAINER_OF(t, upstream_call_t, timer);
     loop_t *loop = c->client->base.loop;
+    if (c->delayed) {
+        upstream_curl_begin(c);
+        return;
+    }
     if (c->had_head) {
         msec_t quiet = loop->now.boot - c->active;
         if (c->paused || quiet < c->idle_timeout) { /* it is we who are slow, or bytes came meanwhile */
@@ -399,6 +415,7 @@ static upstream_call_t *upstream_curl_start(upstream_t *base, const upstream_req
     c->client = u;
     c->events = events;
     c->arg = arg;
+    c->connect_timeout = r->connect_timeout;
     c->idle_timeout = r->idle_timeout;
     c->bodiless = r->head;
     c->first_byte_timeout = r->first_byte_timeout;
@@ -425,10 +442,14 @@ static upstream_call_t *upstream_curl_start(upstream_t *base, const upstream_req
     upstream_curl_message(c, r);
     if (r->once) /* libcurl sends again by itself when a kept connection turns out to be closed */
         curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
-    list_push_back(&u->pending, &c->link);
-    /* curl watches the connecting; this is for the case that it doesn't come to an end */
-    loop_timer_start(base->loop, &c->timer, r->connect_timeout + r->first_byte_timeout);
-    upstream_curl_kick_soon(u);
+    list_init(&c->link);
+    if (r->delay > 0) {
+        c->delayed = true;
+        list_push_back(&u->calls, &c->link);
+        loop_timer_start(base->loop, &c->timer, r->delay);
+    } else {
+        upstream_curl_begin(c);
+    }
     return c;
 }
 

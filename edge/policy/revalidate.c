@@ -35,6 +35,30 @@ bool revalidate_add_validators(const fieldblock_t *stored, fields_t *upstream_re
     return added;
 }
 
+span_t revalidate_strong(const fieldblock_t *stored)
+{
+    bool strong = false;
+    msec_t modified, date;
+    if (stored_etag(stored, &strong).p != NULL && strong)
+        return fieldblock_get(stored, SPAN("etag"));
+    span_t value = fieldblock_get(stored, SPAN("last-modified"));
+    if (fieldblock_get(stored, SPAN("etag")).p != NULL || !is_date(value, &modified) ||
+        !is_date(fieldblock_get(stored, SPAN("date")), &date) || date - modified < MSEC_PER_SEC)
+        return SPAN_NONE;
+    return value;
+}
+
+bool revalidate_same_bytes(const fieldblock_t *stored, const fields_t *response)
+{
+    span_t mine = revalidate_strong(stored);
+    if (mine.p == NULL)
+        return false;
+    bool by_date = mine.p[0] != '"';
+    span_t name = by_date ? SPAN("last-modified") : SPAN("etag");
+    return fields_count(response, name) == 1 && span_eq(fields_get(response, name), mine) &&
+           (!by_date || !fields_has(response, SPAN("etag")));
+}
+
 void revalidate_strip_conditions(fields_t *upstream_request)
 {
     static const char *const names[] = {"if-match", "if-none-match", "if-modified-since", "if-unmodified-since",

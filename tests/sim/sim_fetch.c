@@ -150,7 +150,7 @@ Test(sim_fetch, a_body_that_is_not_kept_counts_as_long_as_it_is_read)
     static char block[65536];
     world_client_t *slow = world_get(w, 0, "/cut", NULL);
     slow->stalled = true;
-    world_head(w, world_last_call(w), 200, FRESH, 1024 * 1024);
+    world_head(w, world_last_call(w), 200, "cache-control: max-age=60", 1024 * 1024);
     for (int i = 0; i < 8; i++)
         world_bytes(w, world_last_call(w), block, sizeof block);
     world_end(w, world_last_call(w), UPSTREAM_CUT);
@@ -267,7 +267,7 @@ Test(sim_fetch, a_cut_body_counts_against_the_upstream)
     world_t *w = world_new(NULL, NULL);
     uint64_t before = metrics_total(METRIC_UPSTREAM_ERRORS);
     world_client_t *c = world_get(w, 0, "/a", NULL);
-    world_head(w, world_last_call(w), 200, FRESH, 10);
+    world_head(w, world_last_call(w), 200, "cache-control: max-age=60", 10);
     health_state_t h;
     health_read(health_at(upstreams_health(w->upstreams), 0), w->now.boot, &h);
     cr_expect_eq(h.in_flight, 1, "as long as its body comes");

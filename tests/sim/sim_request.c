@@ -113,7 +113,7 @@ Test(sim_request, a_cut_body_is_never_complete_and_never_stored)
 {
     world_t *w = world_new(NULL, NULL);
     world_client_t *a = world_get(w, 0, "/a", NULL);
-    world_head(w, world_last_call(w), 200, FRESH, 10);
+    world_head(w, world_last_call(w), 200, "cache-control: max-age=60", 10);
     world_body(w, world_last_call(w), "12345");
     world_end(w, world_last_call(w), UPSTREAM_CUT);
     cr_expect(a->head && a->done && a->aborted);

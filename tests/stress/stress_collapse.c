@@ -34,7 +34,7 @@ enum {
 
 static _Atomic uint64_t version[KEYS]; /* of the page at the origin */
 static _Atomic uint64_t purged[KEYS];  /* version that the last purge is known to have made the least */
-static _Atomic uint64_t complete, aborted, left, failures;
+static _Atomic uint64_t complete, aborted, left, resumed, failures;
 static atomic_int busy; /* clients and calls that are alive */
 static atomic_bool stop;
 
@@ -79,7 +79,15 @@ struct upstream_call {
     uint64_t version;
     unsigned records, told, fail_at; /* fail_at: cut there */
     bool head, paused, cancelled, same;
+    unsigned first; /* asked for from this record on; 0: all */
 };
+
+/* How long a page is depends on its version alone: its entity tag is strong. */
+static unsigned origin_records(int key, uint64_t v)
+{
+    uint64_t h = (v * 64 + (uint64_t)key + 1) * 0x9e3779b97f4a7c15u;
+    return 1 + (unsigned)(h >> 33) % ((h >> 12) % 20 == 0 ? LARGE : SMALL);
+}
 
 static upstream_call_t *origin_start(upstream_t *u, const upstream_request_t *r, const upstream_events_t *events,
                                      void *arg)
@@ -90,13 +98,23 @@ static upstream_call_t *origin_start(upstream_t *u, const upstream_request_t *r,
     CHECK(c->key >= 0 && c->key < KEYS);
     /* the page as it is when the request goes out: nothing may make this look newer */
     c->version = atomic_load(&version[c->key]);
-    c->records = 1 + chance(s, chance(s, 20) == 0 ? LARGE : SMALL);
+    c->records = origin_records(c->key, c->version);
     if (chance(s, 10) == 0)
         c->fail_at = chance(s, c->records);
     char etag[32];
     snprintf(etag, sizeof etag, "\"%llu\"", (unsigned long long)c->version);
     span_t asked = fields_get(r->fields, SPAN("if-none-match"));
     c->same = asked.p != NULL && span_eq(asked, span_str(etag));
+    unsigned long long from;
+    char range[64];
+    span_t if_range = fields_get(r->fields, SPAN("if-range"));
+    snprintf(range, sizeof range, "%.*s", SPAN_ARG(fields_get(r->fields, SPAN("range"))));
+    if (if_range.p != NULL && span_eq(if_range, span_str(etag)) && sscanf(range, "bytes=%llu-", &from) == 1) {
+        CHECK(from % RECORD == 0 && from / RECORD < c->records);
+        c->first = c->told = (unsigned)(from / RECORD);
+        c->fail_at = c->fail_at < c->told ? c->told : c->fail_at;
+        atomic_fetch_add(&resumed, 1);
+    }
     list_push_back(&s->calls, &c->link);
     atomic_fetch_add(&busy, 1);
     return c;
@@ -144,7 +162,14 @@ static void origin_head(upstream_call_t *c)
     c->head = true;
     if (c->same)
         c->records = 0;
-    c->events->head(c->arg, c->same ? 304 : 200, &f, !c->same && chance(s, 2) ? (int64_t)c->records * RECORD : -1);
+    if (c->first > 0)
+        fields_add(&f, SPAN("content-range"),
+                   arena_printf(&a, "bytes %u-%u/%u", c->first * RECORD, c->records * RECORD - 1, c->records * RECORD));
+    c->events->head(c->arg,
+                    c->same        ? 304
+                    : c->first > 0 ? 206
+                                   : 200,
+                    &f, !c->same && chance(s, 2) ? (int64_t)(c->records - c->first) * RECORD : -1);
     arena_release(&a);
 }
 
@@ -471,9 +496,9 @@ int main(void)
         EXPECT(side[i].env.in_flight == 0, "requests are left");
         loop_release(&side[i].loop);
     }
-    printf("%llu complete, %llu cut, %llu left; collapsed %llu, stored %llu, purged while filling %llu\n",
+    printf("%llu complete, %llu cut, %llu left, %llu resumed; collapsed %llu, stored %llu, purged while filling %llu\n",
            (unsigned long long)complete, (unsigned long long)aborted, (unsigned long long)left,
-           (unsigned long long)metrics_total(METRIC_COLLAPSED),
+           (unsigned long long)resumed, (unsigned long long)metrics_total(METRIC_COLLAPSED),
            (unsigned long long)metrics_value(METRIC_FILLS, LABEL_FILL_STORED),
            (unsigned long long)metrics_value(METRIC_FILLS, LABEL_FILL_PURGED));
     collapse_free(collapse); /* checks that its table is empty */

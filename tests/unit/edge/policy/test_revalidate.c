@@ -218,3 +218,38 @@ Test(revalidate, merge_never_touches_the_body)
         arena_release(&a);
     }
 }
+
+Test(revalidate, strong)
+{
+    static const struct {
+        const char *section, *stored, *validator, *other;
+        bool same;
+    } rows[] = {
+        {"8.8.3.2 strong", "etag: \"a\"\n" LM, "\"a\"", "etag: \"a\"\n", true},
+        {"8.8.3.2 another", "etag: \"a\"\n", "\"a\"", "etag: \"b\"\n", false},
+        {"8.8.3.2 weak", "etag: \"a\"\n", "\"a\"", "etag: W/\"a\"\n", false},
+        {"8.8.3.2 both weak", "etag: W/\"a\"\n" LM DATE, NULL, "etag: W/\"a\"\n" LM, false},
+        {"two", "etag: \"a\"\n", "\"a\"", "etag: \"a\"\netag: \"a\"\n", false},
+        {"none", "etag: \"a\"\n", "\"a\"", LM, false},
+        {"8.8.2.2 a second before", LM "date: Sat, 05 Nov 1994 08:49:38 GMT\n", "Sat, 05 Nov 1994 08:49:37 GMT", LM,
+         true},
+        {"8.8.2.2 the same second", LM "date: Sat, 05 Nov 1994 08:49:37 GMT\n", NULL, LM, false},
+        {"8.8.2.2 no clock", LM, NULL, LM, false},
+        {"8.8.2.2 another", LM "date: Sat, 05 Nov 1994 08:49:39 GMT\n", "Sat, 05 Nov 1994 08:49:37 GMT", LM2, false},
+        {"a tag that came later", LM "date: Sat, 05 Nov 1994 08:49:38 GMT\n", "Sat, 05 Nov 1994 08:49:37 GMT",
+         LM "etag: \"a\"\n", false},
+        {"no tag", "etag: a\n" LM "date: Sat, 05 Nov 1994 08:49:38 GMT\n", NULL, LM, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        arena_t a;
+        arena_init(&a, 0);
+        fieldblock_t *b = block(&a, rows[i].stored);
+        fields_t other = head(&a, rows[i].other);
+        span_t v = revalidate_strong(b);
+        cr_expect(rows[i].validator == NULL ? v.p == NULL : v.p != NULL && span_eq(v, span_str(rows[i].validator)),
+                  "%s", rows[i].section);
+        cr_expect_eq(revalidate_same_bytes(b, &other), rows[i].same, "%s", rows[i].section);
+        free(b);
+        arena_release(&a);
+    }
+}
