@@ -224,6 +224,15 @@ static pending_t *apply_heard_before(purge_t *p, const stream_entry_t *e)
     return NULL;
 }
 
+/* What this node has entered again for another one says its name and not ours: known by its ID alone. */
+static pending_t *apply_entered(purge_t *p, const stream_entry_t *e)
+{
+    for (list_t *n = p->added.next; n != &p->added; n = n->next)
+        if (stream_id_cmp(LIST_ITEM(n, pending_t, link)->id, e->id) == 0)
+            return LIST_ITEM(n, pending_t, link);
+    return NULL;
+}
+
 static void apply_unreadable(purge_t *p, const stream_entry_t *e, const char *why)
 {
     char id[STREAM_ID_TEXT];
@@ -279,7 +288,9 @@ void apply_entry(purge_t *p, const stream_entry_t *e)
         apply_unreadable(p, e, "it has no field `purge`");
         return;
     }
-    pending_t *d = apply_own(p, e);
+    pending_t *d = apply_entered(p, e);
+    if (d == NULL)
+        d = apply_own(p, e);
     if (d == NULL)
         d = apply_heard_before(p, e);
     if (d != NULL) {

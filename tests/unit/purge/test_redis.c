@@ -377,6 +377,23 @@ Test(redis, a_redis_that_lost_its_last_second)
     cr_assert_eq(test_node_status(&a).gaps, 1);
 }
 
+Test(redis, what_is_entered_again_for_others_is_not_waited_for_after_that)
+{
+    test_node_start(&a, false);
+    test_node_start(&b, false);
+    ready(&a);
+    ready(&b);
+    uint64_t began = head(&a);
+    free(test_node_purge(&b, "{\"tags\":[\"by a node\"],\"wait\":\"fleet\"}"));
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"by an application\"]}'");
+    TEST_WAIT(purged(&a, "by an application", began) && purged(&b, "by an application", began));
+    usleep(100 * 1000); /* so that what was applied is in the journals */
+    test_redis(&redis, "FLUSHALL");
+    TEST_WAIT(test_node_status(&a).gaps == 1 && test_node_status(&b).gaps == 1);
+    TEST_WAIT(entries() >= 2);
+    TEST_WAIT(test_node_status(&a).undelivered == 0 && test_node_status(&b).undelivered == 0);
+}
+
 Test(redis, another_redis_whose_numbers_agree_is_a_gap)
 {
     test_node_start(&a, false);
