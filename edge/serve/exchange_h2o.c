@@ -40,6 +40,7 @@ typedef struct exchange_h2o {
     h2o_timeout_entry_t timer;
     exchange_later_t later;
     bool h2, head_done, first_sent, in_flight, no_body, chunked, ended;
+    bool dropped;                           /* the server stops and ends it; the path may not know yet */
     char date[H2O_TIMESTR_RFC1123_LEN + 1]; /* empty: the library's own */
     char chunk_head[20];
     /* HTTP/1: a 1xx is on its way to the socket, another one behind it, and what was sent after it */
@@ -349,6 +350,8 @@ static const char *exchange_h2o_reason(int status)
 static void exchange_h2o_head(exchange_t *x, int status, const fields_t *fields, int64_t content_length)
 {
     exchange_h2o_t *e = exchange_h2o_of(x);
+    if (e->dropped)
+        return;
     CHECK(!e->head_done && !e->ended && e->req != NULL);
     h2o_req_t *req = e->req;
     e->head_done = true;
@@ -391,6 +394,8 @@ static size_t exchange_h2o_frame(exchange_h2o_t *e, const struct iovec *v, size_
 static void exchange_h2o_send(exchange_t *x, const struct iovec *v, size_t n, exchange_end_t end)
 {
     exchange_h2o_t *e = exchange_h2o_of(x);
+    if (e->dropped)
+        return;
     CHECK(!e->ended && !e->in_flight && e->req != NULL);
     CHECK(e->head_done || end == EXCHANGE_ABORT);
     if (end == EXCHANGE_ABORT) {
@@ -682,7 +687,7 @@ void exchange_h2o_abort_all(serve_worker_t *w)
     for (list_t *node = w->exchanges.next; node != &w->exchanges; node = node->next) {
         exchange_h2o_t *e = LIST_ITEM(node, exchange_h2o_t, link);
         if (!e->h2 && !e->in_flight && !e->ended) {
-            e->ended = true;
+            e->ended = e->dropped = true;
             exchange_h2o_put_off(e, LATER_ABORT);
         }
     }

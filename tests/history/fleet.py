@@ -129,9 +129,15 @@ class Fleet:
         self.origin.requests.clear()
         return page.reply(self.origin_fails) if page else Reply(b"nothing here\n", status=404)
 
+    @property
+    def client(self):
+        """Redis may be stopped at any time, and then nobody here must hang with it."""
+        import redis
+        return redis.Redis(port=self.redis.port, decode_responses=True, socket_timeout=2)
+
     def well(self):
         """Everybody is connected, has read the stream, hears the channel, and somebody records it."""
-        client = self.redis.client
+        client = self.client
         if client.pubsub_numsub("cache:invalidate")[0][1] < len(NODES) or not client.exists("brink:purge:recorder"):
             return False
         return all(s["ready"] and s["purge"]["redis"] == "connected" and s["purge"]["lag_seconds"] == 0 for s in self.statuses())
@@ -290,7 +296,7 @@ class Faults:
             return None
         self.epoch += 1
         began = time.monotonic()
-        redis.cli("FLUSHALL")
+        self.fleet.client.flushall()
         self.lost(0, began)
         return {"redis"}, 0, lambda: None
 
@@ -298,7 +304,7 @@ class Faults:
         redis = self.a_redis()
         if not redis:
             return None
-        redis.cli("CLIENT", "KILL", "TYPE", self.rng.choice(["normal", "pubsub"]))
+        self.fleet.client.client_kill_filter(_type=self.rng.choice(["normal", "pubsub"]), skipme=True)
         return {"redis"}, 0, lambda: None
 
     # ---- the network ----
@@ -330,12 +336,13 @@ class Faults:
         touches, _, heal = made
 
         def mend():
+            client, most = self.fleet.client, self.rng.choice([0, 1, 5])
             try:
-                for n in range(self.rng.choice([0, 3])):
-                    self.fleet.redis.xadd({"tags": [f"filler:{n}"]})
-                self.fleet.redis.cli("XTRIM", "brink:purge", "MAXLEN", self.rng.choice(["0", "1", "5"]))
-            finally:
-                heal()
+                client.xadd("brink:purge", {"purge": '{"tags":["filler"]}'})
+                client.xtrim("brink:purge", maxlen=most, approximate=False)
+            except Exception:
+                pass  # Redis is away as well
+            heal()
         return touches, 2, mend
 
     def to_a_shield(self, mode):

@@ -168,11 +168,11 @@ class History:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         key = what.get("tags", [""])[0]
         if way == "xadd":
-            one.id = self.fleet.redis.client.xadd("brink:purge", {"purge": json.dumps(body)})
+            one.id = self.fleet.client.xadd("brink:purge", {"purge": json.dumps(body)})
         elif way == "publish":
-            self.fleet.redis.client.publish("cache:invalidate", json.dumps(body))
+            self.fleet.client.publish("cache:invalidate", json.dumps(body))
         elif way == "publish tag":
-            self.fleet.redis.client.publish("cache:invalidate", key)
+            self.fleet.client.publish("cache:invalidate", key)
         else:
             if way == "api":
                 wait = rng.choice(["none", "local", "fleet"])
@@ -224,7 +224,7 @@ class History:
         while not self.over.wait(0.03):
             epoch = self.faults.epoch
             try:
-                client = self.fleet.redis.client
+                client = self.fleet.client
                 at = {n: number(client.hget(f"brink:purge:node:{n}", "applied") or "0-0") for n in NODES}
             except Exception:
                 continue

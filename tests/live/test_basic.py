@@ -405,5 +405,25 @@ def test_sigterm_finishes_what_is_in_flight():
     assert node.process.wait(20) == 0
 
 
+def test_stop_while_the_origin_hangs():
+    # Longer than the drain: the fetches are given up with their clients, on every worker and protocol.
+    origin, gate = Origin(), threading.Event()
+    origin.on("*", lambda r: Reply(b"late", headers={"Cache-Control": "max-age=60"}, gate=gate))
+    node = Node(origins=[origin.url], config={"drain": "300ms"}, workers=2)
+    asked = [Later(node.get, f"/{n % 5}") for n in range(20)]
+    with node.h2(tls=False) as c:
+        streams = [c.send(f"/{n}") for n in range(5)]
+        eventually("the origin is asked", lambda: origin.count() >= 5)
+        time.sleep(0.2)
+        node.stop()
+        assert all(s not in c.ends for s in streams)
+    gate.set()
+    for a in asked:
+        try:
+            a.result()
+        except (OSError, Incomplete):
+            pass
+
+
 if __name__ == "__main__":
     main()
