@@ -178,6 +178,9 @@ static mark_t ledger_verdict(const ledger_t *l, const ledger_subject_t *s, uint6
         msec_t boot;
         if (invalidated_find(&l->invalidated, s->uri_digest, &boot) > after)
             m = MARK_STRICT;
+        for (size_t i = 0; m < MARK_STRICT && i < s->tags_n; i++)
+            if (invalidated_find(&l->invalidated, s->tags[i], &boot) > after)
+                m = MARK_STRICT;
     }
     for (size_t i = 0; m != MARK_HARD && l->last[LEDGER_TAG] > after && i < s->tags_n; i++)
         m = ledger_worse(m, ledger_value_mark(l, LEDGER_TAG, s->tags[i], 0, after));
@@ -482,13 +485,14 @@ uint64_t ledger_append(ledger_t *l, const ledger_entry_t *e, ledger_collapse_t *
     return position;
 }
 
-void ledger_invalidate(ledger_t *l, digest_t uri_digest, msec_t now_boot)
+uint64_t ledger_invalidate(ledger_t *l, digest_t digest, msec_t now_boot)
 {
     CHECK(pthread_rwlock_wrlock(&l->lock) == 0);
     uint64_t position = atomic_load_explicit(&l->head, memory_order_relaxed) + 1;
-    invalidated_put(&l->invalidated, LEDGER_MAX_INVALIDATED, uri_digest, position, now_boot);
+    invalidated_put(&l->invalidated, LEDGER_MAX_INVALIDATED, digest, position, now_boot);
     atomic_store_explicit(&l->head, position, memory_order_release);
     pthread_rwlock_unlock(&l->lock);
+    return position;
 }
 
 typedef struct compaction {

@@ -25,7 +25,7 @@ typedef struct ledger ledger_t;
 enum {
     LEDGER_MAX_VALUES = 1000 * 1000, /* distinct values remembered one by one */
     LEDGER_MAX_LENGTHS = 256,        /* distinct lengths of purged prefixes */
-    LEDGER_MAX_INVALIDATED = 65536   /* URIs invalidated by unsafe methods; older ones fall out */
+    LEDGER_MAX_INVALIDATED = 65536   /* URIs and groups invalidated by unsafe methods; older ones fall out */
 };
 
 /* ---- asking ---- */
@@ -59,10 +59,11 @@ mark_t ledger_stamp_check(ledger_t *l, ledger_stamp_t *st, const ledger_subject_
 /* Adds a mark from outside the ledger (an invalidation that found the object itself). */
 void ledger_stamp_raise(ledger_stamp_t *st, mark_t mark);
 
-/* An unsafe method succeeded on that URI (RFC 9111 4.4): everything begun before this call is MARK_STRICT. Goes into a
- * small separate table whose oldest values fall out, and never raises the floor: the caller also marks stored and
- * running responses of the URI directly. Not durable. */
-void ledger_invalidate(ledger_t *l, digest_t uri_digest, msec_t now_boot);
+/* An unsafe method succeeded on that URI (RFC 9111 4.4), or its answer invalidated that group (RFC 9875 3; the digest
+ * is then among the tags of what belongs to it): everything begun before this call is MARK_STRICT. Goes into a small
+ * separate table whose oldest values fall out, and never raises the floor: for a URI the caller also marks stored
+ * responses directly. Not durable. Returns its position. */
+uint64_t ledger_invalidate(ledger_t *l, digest_t digest, msec_t now_boot);
 
 /* Random, made once for a state directory. Whoever keeps positions elsewhere (a disk tier) records it and drops
  * everything that was recorded under another one. */

@@ -114,6 +114,7 @@ void fetch_unref(fetch_t *f)
     notice_release(&f->notice);
     pthread_mutex_destroy(&f->mutex);
     object_unref(f->response.object);
+    free(f->response.full);
     object_unref(f->spec.validate);
     for (fetch_interim_t *i = atomic_load_explicit(&f->interim, memory_order_relaxed), *next; i != NULL; i = next) {
         next = atomic_load_explicit(&i->next, memory_order_relaxed);

@@ -75,6 +75,8 @@ typedef struct fetch_response {
     bool stale_from_shield;
     bool via_shield;
     bool bodiless;       /* answers HEAD: the length is what the head said, not that of the body */
+    fieldblock_t *full;  /* what the client gets who it was fetched for, where others get less (RFC 9111 5.2.2.4,
+                            5.2.2.7); NULL: the same */
     storable_t storable; /* why (not) */
 } fetch_response_t;
 

@@ -10,6 +10,7 @@
 #include "edge/base/mem.h"
 #include "edge/fetch/fetch_priv.h"
 #include "edge/http/date.h"
+#include "edge/policy/invalidate.h"
 #include "edge/policy/revalidate.h"
 #include "edge/policy/tags.h"
 #include "edge/policy/vary.h"
@@ -62,7 +63,7 @@ static object_t *fetch_fill_object(fetch_t *f, const fields_t *kept, const store
     fieldblock_t *block;
     if (fieldblock_pack(kept, &block) != ERR_OK)
         return NULL;
-    if (tags_collect(kept, &f->arena, &tags, &tags_n) != ERR_OK) {
+    if (tags_collect_scoped(kept, f->key.scheme, f->key.host, &f->arena, &tags, &tags_n) != ERR_OK) {
         tags_n = 0;
         if (f->response.storable == STORABLE_YES) {
             f->response.storable = STORABLE_TOO_MANY_TAGS;
@@ -71,6 +72,24 @@ static object_t *fetch_fill_object(fetch_t *f, const fields_t *kept, const store
         }
     }
     return object_new(&f->key, selecting, meta, f->spec.began, block, body, tags, tags_n);
+}
+
+/* What others get and what is stored: without the fields that a qualified private or no-cache names. The client that it
+ * was fetched for gets them all (RFC 9111 5.2.2.4, 5.2.2.7). */
+static err_t fetch_fill_strip(fetch_t *f, const fields_t *all, fields_t *kept)
+{
+    fields_init(kept, &f->arena);
+    for (size_t i = 0; i < all->n; i++)
+        if (fields_add(kept, all->v[i].name, all->v[i].value) != ERR_OK)
+            return ERR_TOO_BIG;
+    storable_strip(kept, &f->arena);
+    return ERR_OK;
+}
+
+static err_t fetch_fill_full(fetch_t *f, fields_t *all, msec_t now)
+{
+    fetch_fill_clean(f, all, now);
+    return fieldblock_pack(all, &f->response.full);
 }
 
 /* A validation that succeeded: a new object around the stored bytes. */
@@ -92,6 +111,10 @@ static fetch_fill_verdict_t fetch_fill_not_modified(fetch_t *f, const fields_t *
     span_t age;
     for (size_t i = 0; fields_next(fields, SPAN("age"), &i, &age);)
         fields_add(&with_age, SPAN("age"), age);
+    fields_t all = with_age;
+    if (fetch_fill_strip(f, &all, &with_age) != ERR_OK ||
+        (all.n != with_age.n && fetch_fill_full(f, &all, now) != ERR_OK))
+        return FETCH_FILL_BAD;
     stored_describe(&meta, old->meta.status, &with_age, &f->request, &f->spec.rules, f->request_time, now, &f->arena);
     meta.content_length = old->meta.content_length;
     f->response.storable =
@@ -122,6 +145,12 @@ static void fetch_fill_counted(fetch_t *f, bool filling)
     f->filling = filling;
 }
 
+/* The answer to a POST that is itself what a GET of the target would answer (RFC 9110 9.3.3). */
+static bool fetch_fill_represents(fetch_t *f, const fields_t *fields)
+{
+    return f->spec.method == METHOD_POST && invalidate_is_target(&f->key, fields, &f->spec.site->key, &f->arena);
+}
+
 fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *received, int64_t content_length)
 {
     msec_t now = f->deps->loop->now.wall;
@@ -142,6 +171,10 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
     if (status == 304 && !fetch_fill_conditional(&f->forward))
         return FETCH_FILL_BAD; /* nobody asked whether anything was modified: there is no content to speak of */
 
+    fields_t all = fields;
+    if (f->spec.share && (fetch_fill_strip(f, &all, &fields) != ERR_OK ||
+                          (all.n != fields.n && fetch_fill_full(f, &all, now) != ERR_OK)))
+        return FETCH_FILL_BAD;
     stored_t meta;
     stored_describe(&meta, status, &fields, &f->request, &f->spec.rules, f->request_time, now, &f->arena);
     bool no_body = f->spec.method == METHOD_HEAD || status == 204 || status == 304;
@@ -153,7 +186,8 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
     fetch_fill_clean(f, &fields, now);
 
     int64_t declared = no_body ? 0 : content_length;
-    bool wanted = f->spec.share && r->storable == STORABLE_YES && !r->stale_from_shield;
+    bool keep = f->spec.share || fetch_fill_represents(f, &fields);
+    bool wanted = keep && r->storable == STORABLE_YES && !r->stale_from_shield;
     bool room = wanted && declared <= (int64_t)fetch_fill_most(f);
     if (wanted && !room)
         metrics_add(METRIC_FILLS, LABEL_FILL_TOO_BIG, 1);
@@ -170,9 +204,13 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
     }
     if (r->via_shield)
         atomic_fetch_or(&r->object->flags, OBJECT_VIA_SHIELD);
+    if (!method_safe(f->spec.method))
+        fetch_invalidate(f, status, &fields);
     r->sharable = room && r->storable == STORABLE_YES;
     fetch_fill_counted(f, r->sharable);
-    if (!r->sharable) {
+    if (r->sharable) {
+        atomic_store_explicit(&f->windowed, false, memory_order_seq_cst);
+    } else {
         fetch_close(f);
         if (f->spec.share && !wanted)
             metrics_add(METRIC_FILLS, LABEL_FILL_UNCACHEABLE, 1);

@@ -81,6 +81,9 @@ bool fetch_route_next(fetch_t *f, fields_t *fields);
 void fetch_route_answered(fetch_t *f, int status);
 void fetch_route_ended(fetch_t *f, upstream_result_t result);
 
+/* fetch_invalidate.c: an unsafe method's answer arrived, and has its object. */
+void fetch_invalidate(fetch_t *f, int status, const fields_t *fields);
+
 /* fetch_fill.c: turns what arrives into a stored response. */
 typedef enum fetch_fill_verdict { FETCH_FILL_OK, FETCH_FILL_AGAIN_UNCONDITIONAL, FETCH_FILL_BAD } fetch_fill_verdict_t;
 fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *fields, int64_t content_length);

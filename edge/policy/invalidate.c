@@ -73,6 +73,14 @@ int invalidate_targets(method_t method, int status, const cache_key_t *target, c
     return n;
 }
 
+bool invalidate_is_target(const cache_key_t *target, const fields_t *response, const key_rules_t *rules, arena_t *a)
+{
+    span_t uri, ref = fields_get(response, SPAN("content-location"));
+    digest_t digest;
+    return ref.n > 0 && fields_count(response, SPAN("content-location")) == 1 &&
+           same_origin(a, target, resolve(a, target, ref), rules, &uri, &digest) && span_eq(uri, target->uri);
+}
+
 err_t invalidate_groups(method_t method, int status, const cache_key_t *target, const fields_t *response, arena_t *a,
                         digest_t **out, size_t *n)
 {

@@ -75,7 +75,7 @@ storable_t storable_decide(method_t method, const fields_t *request, int status,
 {
     if (!rules->cache)
         return STORABLE_RULE;
-    if (method != METHOD_GET)
+    if (method != METHOD_GET && (method != METHOD_POST || status != 200))
         return STORABLE_METHOD;
     cache_control_t asked;
     if (cache_control_parse(&asked, request, SPAN("cache-control")) && (asked.flags & CACHE_CONTROL_NO_STORE) != 0)
@@ -88,6 +88,8 @@ storable_t storable_decide(method_t method, const fields_t *request, int status,
     directives_t d;
     directives_read(&d, response, scratch);
     const cache_control_t *cc = &d.cc;
+    if (method == METHOD_POST && !directives_explicit(&d)) /* RFC 9110 9.3.3 */
+        return STORABLE_METHOD;
     bool must_understand = (cc->flags & CACHE_CONTROL_MUST_UNDERSTAND) != 0;
     if (must_understand && !status_understood(status))
         return STORABLE_STATUS;

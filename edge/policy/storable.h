@@ -28,6 +28,8 @@ typedef enum storable {
 #undef X
 } storable_t;
 
+/* POST: once the caller has seen that the response is the target's own representation (invalidate_is_target), it may be
+ * kept for GET where it says how long it is fresh (RFC 9110 9.3.3). */
 storable_t storable_decide(method_t method, const fields_t *request, int status, const fields_t *response,
                            const stored_t *described, const rules_t *rules, arena_t *scratch);
 /* Takes off the fields that a qualified private="…" or no-cache="…" lists (RFC 9111 5.2.2.4, 5.2.2.7). Call it on the

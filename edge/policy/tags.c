@@ -11,6 +11,7 @@ enum { SEED_TAG = 0x74616773, SEED_GROUP = 0x67727073 };
 
 typedef struct sink {
     arena_t *a;
+    size_t most;
     digest_t *v;
     size_t n, cap;
 } sink_t;
@@ -39,7 +40,7 @@ static err_t put(sink_t *k, digest_t d)
 {
     if (k->n == k->cap) {
         unique(k); /* repetitions are free */
-        if (k->n > TAGS_MAX)
+        if (k->n > k->most)
             return ERR_TOO_BIG;
         if (k->n * 2 >= k->cap) {
             size_t cap = k->cap == 0 ? 16 : k->cap * 2;
@@ -131,12 +132,12 @@ static err_t finish(sink_t *k, digest_t **out, size_t *n)
     unique(k);
     *out = k->v;
     *n = k->n;
-    return k->n > TAGS_MAX ? ERR_TOO_BIG : ERR_OK;
+    return k->n > k->most ? ERR_TOO_BIG : ERR_OK;
 }
 
 static err_t collect(const fields_t *response, const origin_t *origin, arena_t *a, digest_t **out, size_t *n)
 {
-    sink_t k = {.a = a};
+    sink_t k = {.a = a, .most = origin != NULL ? TAGS_MAX_SCOPED : TAGS_MAX};
     err_t e = ERR_OK;
     *out = NULL;
     *n = 0;
@@ -166,7 +167,7 @@ err_t tags_collect_scoped(const fields_t *response, span_t scheme, span_t host, 
 err_t tags_groups_invalidated(const fields_t *response, span_t scheme, span_t host, arena_t *a, digest_t **out,
                               size_t *n)
 {
-    sink_t k = {.a = a};
+    sink_t k = {.a = a, .most = TAGS_MAX};
     origin_t origin = {.scheme = scheme, .host = host};
     *out = NULL;
     *n = 0;

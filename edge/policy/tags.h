@@ -6,12 +6,17 @@
 #include "edge/base/hash.h"
 #include "edge/http/fields.h"
 
-enum { TAGS_MAX = 1000, TAG_MAX_BYTES = 1024 };
+enum {
+    TAGS_MAX = 1000,                /* distinct names */
+    TAGS_MAX_SCOPED = TAGS_MAX * 2, /* digests, where each name may also be a group's */
+    TAG_MAX_BYTES = 1024
+};
 
 /* Digests of the distinct tags into an array from the arena (a group's name counts as a tag: a purge by tag matches
  * it). ERR_TOO_BIG: more or longer ones than allowed; the response must then not be stored. */
 err_t tags_collect(const fields_t *response, arena_t *a, digest_t **out, size_t *n);
-/* The same, and for each group also its digest within the origin, for invalidation by Cache-Group-Invalidation. */
+/* The same, and for each group also its digest within the origin, for invalidation by Cache-Group-Invalidation. Whoever
+ * stores asks tags_collect first (storable_decide does): the ceiling here is that of digests. */
 err_t tags_collect_scoped(const fields_t *response, span_t scheme, span_t host, arena_t *a, digest_t **out, size_t *n);
 /* What the Cache-Group-Invalidation of a response invalidates within the origin (RFC 9875 3); the caller has made sure
  * that the method was unsafe: invalidate_groups does. */

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include "edge/base/mem.h"
-#include "edge/policy/invalidate.h"
 #include "edge/request/request_priv.h"
 
 enum {
@@ -335,35 +334,6 @@ static void collapse_note_unsharable(request_t *rq, const fetch_response_t *r)
     object_unref(note);
 }
 
-/* An unsafe request that succeeded makes what is stored for its URIs doubtful (RFC 9111 4.4). */
-static void collapse_raise_mark(object_t *o, void *arg)
-{
-    (void)arg;
-    ledger_stamp_raise(&o->stamp, MARK_STRICT);
-}
-
-static void collapse_invalidate(request_t *rq, const fetch_response_t *r)
-{
-    if (method_safe(rq->x->method))
-        return;
-    fields_t fields;
-    span_t uris[INVALIDATE_MAX];
-    digest_t digests[INVALIDATE_MAX];
-    if (fieldblock_unpack(r->object->fields, rq->x->arena, &fields) != ERR_OK)
-        return;
-    int n = invalidate_targets(rq->x->method, r->upstream_status, &rq->key, &fields, &rq->site->key, rq->x->arena, uris,
-                               digests);
-    for (int i = 0; i < n; i++) {
-        ledger_invalidate(rq->env->ledger, digests[i], rq->env->loop->now.boot);
-        metrics_add(METRIC_INVALIDATIONS, 0, 1);
-    }
-    if (n == 0)
-        return;
-    store_each(rq->env->store, rq->key.digest, collapse_raise_mark, NULL);
-    if (rq->env->warm != NULL)
-        warm_remove_key(rq->env->warm, rq->key.digest); /* marks of this kind don't outlive the process */
-}
-
 /* May somebody who only waited use this response? It was made while the request waited; what remains is that it may be
  * shared, is the right variant, and doesn't ask to be validated each time (RFC 9111 4). */
 static bool collapse_usable(request_t *rq, const fetch_response_t *r)
@@ -425,7 +395,6 @@ static request_go_t collapse_answered(request_t *rq, fetch_t *f)
             return REQUEST_MORE;
         }
     }
-    collapse_invalidate(rq, r);
     if (rq->leader && r->via_shield && !r->validated)
         collapse_count_shield(r);
     if (rq->detail == NULL && rq->cacheable && !r->sharable && r->storable != STORABLE_YES)

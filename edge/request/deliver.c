@@ -92,13 +92,21 @@ static void deliver_add_ours(request_t *rq, fields_t *out, span_t via, span_t me
                    arena_printf(x->arena, "brink;dur=%.3f", (double)(clock_nanos() - x->began_nanos) / 1e6));
 }
 
+/* Who it was fetched for gets the fields that others don't (RFC 9111 5.2.2.4, 5.2.2.7). */
+static const fieldblock_t *deliver_block(const request_t *rq)
+{
+    const fetch_t *f = rq->leader ? rq->reader.fetch : NULL;
+    const fetch_response_t *r = f != NULL && fetch_phase(f) == FETCH_STREAMING ? fetch_response(f) : NULL;
+    return r != NULL && r->object == rq->object && r->full != NULL ? r->full : rq->object->fields;
+}
+
 /* The stored fields for this client, then ours. `skip_content`: the two that describe the whole, where a part is sent.
  */
 static void deliver_fields(request_t *rq, int status, bool multipart, fields_t *out)
 {
     span_t via = SPAN_NONE, members = SPAN_NONE;
     field_t f;
-    for (size_t pos = 0; fieldblock_next(rq->object->fields, &pos, &f);) {
+    for (size_t pos = 0; fieldblock_next(deliver_block(rq), &pos, &f);) {
         if (f.name.n == 3 && span_eq(f.name, SPAN("via"))) {
             via = via.n > 0 ? arena_printf(rq->x->arena, "%.*s, %.*s", SPAN_ARG(via), SPAN_ARG(f.value)) : f.value;
             continue;

@@ -13,8 +13,8 @@
 enum {
     RECORD_CHUNK = 262128,             /* with a page's head of 16 bytes exactly 64 pages */
     RECORD_PAYLOAD = RECORD_CHUNK - 8, /* a chunk begins with its checksum */
-    RECORD_MAX_HEAD = 160 * 1024, /* all ceilings of http and policy together fit, so a head is in the first chunk */
-    RECORD_MAX_TAGS = 1000
+    RECORD_MAX_HEAD = 176 * 1024, /* all ceilings of http and policy together fit, so a head is in the first chunk */
+    RECORD_MAX_TAGS = 2000        /* digests: a group counts by its name and within its origin */
 };
 
 /* Views into the bytes that were parsed. */

@@ -297,6 +297,23 @@ Test(ledger, unsafe_methods_invalidate_and_cannot_flush_the_cache)
     ledger_free(l);
 }
 
+/* RFC 9875 3: what is invalidated is a group within an origin, found among the tags. */
+Test(ledger, an_invalidated_group_covers_what_belongs_to_it)
+{
+    ledger_t *l = ledger_new(1, 0);
+    digest_t tags[2] = {tags_digest(SPAN("t")), tags_group_digest(SPAN("https"), SPAN("h"), SPAN("g"))};
+    ledger_subject_t in = {.uri = SPAN("h/a"), .uri_digest = key_uri_digest(SPAN("h/a")), .tags = tags, .tags_n = 2};
+    ledger_subject_t out = in;
+    out.tags_n = 1;
+    cr_expect_eq(ledger_invalidate(l, tags[1], 1000), 1);
+    cr_expect_eq(ledger_check(l, &in, 0, NULL), MARK_STRICT);
+    cr_expect_eq(ledger_check(l, &in, 1, NULL), MARK_NONE);
+    cr_expect_eq(ledger_check(l, &out, 0, NULL), MARK_NONE);
+    cr_expect_eq(ledger_invalidate(l, tags_group_digest(SPAN("https"), SPAN("other"), SPAN("g")), 1000), 2);
+    cr_expect_eq(ledger_check(l, &in, 1, NULL), MARK_NONE);
+    ledger_free(l);
+}
+
 Test(ledger, compaction_forgets_only_what_was_checked)
 {
     ledger_t *l = ledger_new(1, 0);

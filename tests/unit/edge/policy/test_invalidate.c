@@ -81,6 +81,35 @@ Test(invalidate, references)
         }
 }
 
+/* RFC 9110 9.3.3 */
+Test(invalidate, a_representation_of_the_target_says_so)
+{
+    static const struct {
+        const char *response;
+        bool is;
+    } rows[] = {
+        {"", false},
+        {"content-location: /a?b=1\n", true},
+        {"content-location: http://h:80/x/../a?b=1\n", true},
+        {"content-location: a?b=1\n", true},
+        {"content-location:\n", false},
+        {"content-location: /a\n", false},
+        {"content-location: https://h/a?b=1\n", false},
+        {"content-location: http://other/a?b=1\n", false},
+        {"content-location: /a?b=1\ncontent-location: /a?b=1\n", false},
+        {"location: /a?b=1\n", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        arena_t a;
+        arena_init(&a, 0);
+        cache_key_t key;
+        cr_assert_eq(key_make(&a, SPAN("http"), SPAN("h"), SPAN("/a?b=1"), &plain, NULL, &key), ERR_OK);
+        fields_t f = head(&a, rows[i].response);
+        cr_expect_eq(invalidate_is_target(&key, &f, &plain, &a), rows[i].is, "%s", rows[i].response);
+        arena_release(&a);
+    }
+}
+
 Test(invalidate, both_fields_and_the_sites_rules)
 {
     arena_t a;

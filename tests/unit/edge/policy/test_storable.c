@@ -137,7 +137,19 @@ Test(storable, methods)
 {
     rules_t rules = RULES_DEFAULT;
     for (method_t m = METHOD_HEAD; m <= METHOD_OTHER; m++)
-        cr_expect_eq(decide(&rules, m, "", 200, DATE CC("max-age=60, public")), STORABLE_METHOD, "method %d", m);
+        if (m != METHOD_POST)
+            cr_expect_eq(decide(&rules, m, "", 200, DATE CC("max-age=60, public")), STORABLE_METHOD, "method %d", m);
+}
+
+/* RFC 9110 9.3.3: with explicit freshness. (That it represents the target is the caller's to see.) */
+Test(storable, post)
+{
+    rules_t rules = RULES_DEFAULT;
+    cr_expect_eq(decide(&rules, METHOD_POST, "", 200, DATE CC("max-age=60")), STORABLE_YES);
+    cr_expect_eq(decide(&rules, METHOD_POST, "", 200, DATE LM), STORABLE_METHOD, "a guess is not enough");
+    cr_expect_eq(decide(&rules, METHOD_POST, "", 200, DATE LM CC("public")), STORABLE_METHOD);
+    cr_expect_eq(decide(&rules, METHOD_POST, "", 201, DATE CC("max-age=60")), STORABLE_METHOD);
+    cr_expect_eq(decide(&rules, METHOD_POST, "", 200, DATE CC("max-age=60, private")), STORABLE_PRIVATE);
 }
 
 Test(storable, by_the_rules)

@@ -85,6 +85,24 @@ Test(tags, ceilings)
     arena_release(&a);
 }
 
+/* The ceiling is that of names: a response of as many groups as there may be tags is stored. */
+Test(tags, every_group_may_be_kept_twice)
+{
+    arena_t a;
+    arena_init(&a, 0);
+    char *text = arena_alloc(&a, TAGS_MAX * 16), *p = text + sprintf(text, "cache-groups: \"g0\"");
+    for (int i = 1; i < TAGS_MAX; i++)
+        p += sprintf(p, ", \"g%d\"", i);
+    fields_t f = head(&a, text);
+    digest_t *v;
+    size_t n;
+    cr_expect_eq(tags_collect(&f, &a, &v, &n), ERR_OK);
+    cr_expect_eq(n, TAGS_MAX);
+    cr_expect_eq(tags_collect_scoped(&f, SPAN("http"), SPAN("h"), &a, &v, &n), ERR_OK);
+    cr_expect_eq(n, TAGS_MAX_SCOPED);
+    arena_release(&a);
+}
+
 /* RFC 9875 2.1: a group is shared by responses of one origin only. */
 Test(tags, groups_belong_to_their_origin)
 {
