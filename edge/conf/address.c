@@ -204,11 +204,13 @@ err_t address_origin(arena_t *a, span_t text, span_t dir, conf_origin_t *out, co
     while (at + 3 <= text.n && !span_starts(span_from(text, at), scheme_end))
         at++;
     if (at + 3 > text.n)
-        return address_bad(why, "a URL begins with http://, https:// or unix:, for example http://127.0.0.1:3000");
+        return address_bad(why,
+                           "a URL begins with http://, https://, h2c:// or unix:, for example http://127.0.0.1:3000");
     span_t scheme = span_upto(text, at);
     out->https = span_caseeq(scheme, SPAN("https"));
-    if (!out->https && !span_caseeq(scheme, SPAN("http")))
-        return address_bad(why, "the scheme of an upstream is http, https or unix");
+    out->h2c = span_caseeq(scheme, SPAN("h2c"));
+    if (!out->https && !out->h2c && !span_caseeq(scheme, SPAN("http")))
+        return address_bad(why, "the scheme of an upstream is http, https, h2c (HTTP/2 without TLS) or unix");
     span_t rest = span_from(text, at + 3);
     size_t end = 0;
     while (end < rest.n && strchr("/?#", rest.p[end]) == NULL)
@@ -229,7 +231,7 @@ err_t address_origin(arena_t *a, span_t text, span_t dir, conf_origin_t *out, co
     out->authority = out->port == standard
                          ? arena_printf(a, "%s%.*s%s", open, SPAN_ARG(out->host), close)
                          : arena_printf(a, "%s%.*s%s:%u", open, SPAN_ARG(out->host), close, (unsigned)out->port);
-    out->url = arena_printf(a, "%s://%.*s", out->https ? "https" : "http", SPAN_ARG(out->authority));
+    out->url = arena_printf(a, "%s://%.*s", out->https ? "https" : out->h2c ? "h2c" : "http", SPAN_ARG(out->authority));
     return out->url.p != NULL ? ERR_OK : ERR_NO_MEMORY;
 }
 

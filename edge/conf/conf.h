@@ -72,6 +72,7 @@ typedef struct conf_token {
 typedef struct conf_origin {
     span_t url; /* normal form: "http://127.0.0.1:3000", "https://origin.example.com", "unix:/run/app.sock" */
     bool https;
+    bool h2c;         /* HTTP/2 with prior knowledge, without TLS (RFC 9113 3.3) */
     span_t host;      /* lower case, without brackets; "localhost" for unix */
     uint16_t port;    /* always set (80, 443 by default); 0 for unix */
     span_t authority; /* what Host says of it: brackets on, default port off */
@@ -89,9 +90,10 @@ typedef struct conf_site {
     const span_t *hosts; /* "www.example.com", "*.example.com", "*": lower case */
     size_t hosts_n;
     const conf_origin_t *origins;
-    size_t origins_n;   /* 0 only where the shield is there with fallback none */
-    span_t ca;          /* file name; absent: the system's only */
-    span_t origin_host; /* absent: the client's Host goes up */
+    size_t origins_n;                      /* 0 only where the shield is there with fallback none */
+    span_t ca;                             /* file name; absent: the system's only */
+    span_t client_certificate, client_key; /* file names; absent: brink shows none to origins */
+    span_t origin_host;                    /* absent: the client's Host goes up */
     uint64_t max_body;
     uint32_t refill;
     bool early_refresh;
@@ -110,7 +112,8 @@ typedef struct conf_shield {
     bool present;
     const conf_origin_t *nodes;
     size_t nodes_n;
-    span_t secret; /* bytes of secret_file, white space at its end taken off */
+    span_t secret;                             /* bytes of secret_file, white space at its end taken off */
+    span_t ca, client_certificate, client_key; /* as of a site, for https nodes */
     conf_fallback_t fallback;
 } conf_shield_t;
 
@@ -187,6 +190,8 @@ typedef struct conf_disk {
 
 typedef struct conf_upstream {
     msec_t connect_timeout, first_byte_timeout, idle_timeout;
+    msec_t total_timeout; /* MSEC_NEVER for never */
+    bool http2;
     uint32_t retries;
 } conf_upstream_t;
 
@@ -207,7 +212,7 @@ typedef struct conf {
     span_t node;
     uint32_t workers;
     span_t state; /* directory */
-    span_t user; /* absent: no change */
+    span_t user;  /* absent: no change */
     bool core_dumps;
     msec_t drain;
 

@@ -179,6 +179,18 @@ static bool validate_self(const conf_t *c, const conf_origin_t *o)
     return false;
 }
 
+/* A certificate is of no use without its key, and neither without TLS. */
+static bool validate_client_certificate(conf_reader_t *r, const tree_t *node, span_t certificate, span_t key,
+                                        bool https)
+{
+    const tree_t *at = reader_child(node, certificate.p != NULL ? "client_certificate" : "client_key");
+    if ((certificate.p != NULL) != (key.p != NULL))
+        return reader_fail(r, ERR_SYNTAX, at, "client_certificate and client_key belong together: write both");
+    if (certificate.p != NULL && !https)
+        reader_warn(r, at, "client_certificate does nothing without an https server");
+    return true;
+}
+
 static bool validate_sites(conf_reader_t *r, const tree_t *root)
 {
     const conf_t *c = &r->snapshot->pub;
@@ -200,6 +212,8 @@ static bool validate_sites(conf_reader_t *r, const tree_t *root)
         }
         if (site->ca.p != NULL && !https)
             reader_warn(r, reader_child(node, "ca"), "ca does nothing without an https origin");
+        if (!validate_client_certificate(r, node, site->client_certificate, site->client_key, https))
+            return false;
         if (reader_child(node, "compress") != NULL && site->compress_n > 0)
             reader_warn(r, reader_child(node, "compress"),
                         "compress is read, but this version sends bodies in the coding that the origin chose: let the "
@@ -207,14 +221,20 @@ static bool validate_sites(conf_reader_t *r, const tree_t *root)
         if (!validate_rules(r, node, site))
             return false;
     }
-    const tree_t *nodes = reader_child(reader_child(root, "shield"), "nodes"),
+    const tree_t *shield = reader_child(root, "shield"), *nodes = reader_child(shield, "nodes"),
                  *place = nodes != NULL ? nodes->first : NULL;
-    for (size_t i = 0; i < c->shield.nodes_n; i++, place = place->next)
+    bool https = false;
+    for (size_t i = 0; i < c->shield.nodes_n; i++, place = place->next) {
+        https |= c->shield.nodes[i].https;
         if (validate_self(c, &c->shield.nodes[i]))
             return reader_fail(r, ERR_REFUSED, place,
                                "%.*s is this node's own listener: a node can't be its own shield",
                                SPAN_ARG(c->shield.nodes[i].url));
-    return true;
+    }
+    if (c->shield.ca.p != NULL && !https)
+        reader_warn(r, reader_child(shield, "ca"), "ca does nothing without an https node");
+    return !c->shield.present ||
+           validate_client_certificate(r, shield, c->shield.client_certificate, c->shield.client_key, https);
 }
 
 /* ---- upstreams ---- */

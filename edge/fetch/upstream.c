@@ -22,5 +22,6 @@ bool upstream_untouched(upstream_result_t r)
 
 bool upstream_timed_out(upstream_result_t r)
 {
-    return r == UPSTREAM_CONNECT_TIMEOUT || r == UPSTREAM_FIRST_BYTE_TIMEOUT || r == UPSTREAM_IDLE_TIMEOUT;
+    return r == UPSTREAM_CONNECT_TIMEOUT || r == UPSTREAM_FIRST_BYTE_TIMEOUT || r == UPSTREAM_IDLE_TIMEOUT ||
+           r == UPSTREAM_TOTAL_TIMEOUT;
 }

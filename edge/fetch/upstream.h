@@ -27,7 +27,8 @@
     X(UPSTREAM_MALFORMED, "http_protocol_error", false)                                                                \
     X(UPSTREAM_HEAD_TOO_BIG, "http_response_header_section_size", false)                                               \
     X(UPSTREAM_NO_ROUTE, "destination_unavailable", true)                                                              \
-    X(UPSTREAM_ABANDONED, "abandoned", false)
+    X(UPSTREAM_ABANDONED, "abandoned", false)                                                                          \
+    X(UPSTREAM_TOTAL_TIMEOUT, "total_timeout", false)
 
 typedef enum upstream_result {
 #define X(id, word, retry) id,
@@ -40,12 +41,20 @@ bool upstream_untouched(upstream_result_t r); /* the request surely had no effec
 bool upstream_timed_out(upstream_result_t r); /* 504 rather than 502 */
 
 /* Where to. Spans live as long as the call. */
+typedef enum upstream_protocol {
+    UPSTREAM_HTTP1,
+    UPSTREAM_HTTP2, /* offered by ALPN, over TLS; else HTTP/1.1 */
+    UPSTREAM_H2C    /* known to be spoken, without TLS (RFC 9113 3.3) */
+} upstream_protocol_t;
+
 typedef struct upstream_target {
     bool https;
+    upstream_protocol_t protocol;
     span_t host; /* name or address, without brackets; the name that a certificate is checked for */
     uint16_t port;
-    span_t unix_path; /* .p NULL: TCP */
-    span_t ca;        /* file of certificates to trust besides the system's; .p NULL: none */
+    span_t unix_path;        /* .p NULL: TCP */
+    span_t ca;               /* file of certificates to trust besides the system's; .p NULL: none */
+    span_t certificate, key; /* files: the client's; .p NULL: it has none */
 } upstream_target_t;
 
 typedef struct upstream_request {
@@ -57,7 +66,8 @@ typedef struct upstream_request {
     bool once; /* must not be sent a second time, whatever happens to the connection */
     bool head; /* the answer has no body whatever it says */
     msec_t connect_timeout, first_byte_timeout, idle_timeout;
-    msec_t delay; /* it is sent so much later */
+    msec_t total_timeout; /* of all of it; 0 or MSEC_NEVER: none */
+    msec_t delay;         /* it is sent so much later */
 } upstream_request_t;
 
 typedef struct upstream_events {

@@ -30,6 +30,7 @@ enum {
 typedef struct upstream_curl {
     upstream_t base;
     CURLM *multi;
+    CURLSH *share; /* TLS sessions: without it each easy handle remembers its own alone */
     int epoll_fd;
     loop_timer_t timer;
     loop_message_t kick; /* runs curl after upstream_start, outside of the caller's stack */
@@ -52,7 +53,7 @@ struct upstream_call {
     void *arg;
     head_t head;
     loop_timer_t timer; /* first byte, then idle */
-    msec_t connect_timeout, first_byte_timeout, idle_timeout, active;
+    msec_t connect_timeout, first_byte_timeout, idle_timeout, total_timeout, began, active;
     bool delayed, had_head, cancelled, paused, bodiless;
     upstream_tls_t *tls;   /* asked how it ended, where the body ends with the connection; else NULL */
     upstream_result_t why; /* set before a callback aborts the transfer */
@@ -213,6 +214,8 @@ static upstream_result_t upstream_curl_result(const upstream_call_t *c, CURLcode
     case CURLE_URL_MALFORMAT:
         return UPSTREAM_REFUSED;
     case CURLE_OPERATION_TIMEDOUT:
+        if (c->total_timeout > 0 && c->client->base.loop->now.boot - c->began >= c->total_timeout)
+            return UPSTREAM_TOTAL_TIMEOUT;
         return c->had_head ? UPSTREAM_IDLE_TIMEOUT : UPSTREAM_CONNECT_TIMEOUT; /* ours run on c->timer */
     case CURLE_SSL_CONNECT_ERROR:
         return UPSTREAM_TLS;
@@ -309,6 +312,7 @@ static void upstream_curl_begin(upstream_call_t *c)
 {
     upstream_curl_t *u = c->client;
     c->delayed = false;
+    c->began = u->base.loop->now.boot;
     list_remove(&c->link);
     list_push_back(&u->pending, &c->link);
     /* curl watches the connecting; this is for the case that it doesn't come to an end */
@@ -382,6 +386,11 @@ static void upstream_curl_connect_to(upstream_call_t *c, const upstream_target_t
         curl_easy_setopt(e, CURLOPT_SSL_CTX_FUNCTION, upstream_tls_on_context);
         if (to->ca.p != NULL)
             curl_easy_setopt(e, CURLOPT_CAINFO, to->ca.p);
+        if (to->certificate.p != NULL) {
+            curl_easy_setopt(e, CURLOPT_SSLCERT, to->certificate.p);
+            curl_easy_setopt(e, CURLOPT_SSLKEY, to->key.p);
+        }
+        curl_easy_setopt(e, CURLOPT_SHARE, c->client->share);
     }
 }
 
@@ -432,6 +441,8 @@ static upstream_call_t *upstream_curl_start(upstream_t *base, const upstream_req
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)UPSTREAM_CURL_BUFFER);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)r->connect_timeout);
+    c->total_timeout = r->total_timeout == MSEC_NEVER ? 0 : r->total_timeout;
+    curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)c->total_timeout);
     curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, upstream_curl_on_header);
     curl_easy_setopt(e, CURLOPT_HEADERDATA, c);
     curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, upstream_curl_on_ready);
@@ -496,7 +507,9 @@ upstream_t *upstream_curl_new(loop_t *loop)
     list_init(&u->dead);
     u->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     u->multi = curl_multi_init();
-    if (u->epoll_fd < 0 || u->multi == NULL) {
+    u->share = curl_share_init();
+    if (u->epoll_fd < 0 || u->multi == NULL || u->share == NULL ||
+        curl_share_setopt(u->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) != CURLSHE_OK) {
         log_error("can't make an upstream client: out of descriptors or memory");
         upstream_curl_free(&u->base);
         return NULL;
@@ -522,6 +535,8 @@ void upstream_curl_free(upstream_t *base)
     loop_timer_stop(base->loop, &u->timer);
     if (u->multi != NULL)
         curl_multi_cleanup(u->multi);
+    if (u->share != NULL)
+        curl_share_cleanup(u->share);
     if (u->epoll_fd >= 0)
         close(u->epoll_fd);
     u->closed = true;

@@ -17,7 +17,7 @@ static void expect(metric_dim_t dim, unsigned number, const char *word)
 
 Test(words, of_upstream_results)
 {
-    for (unsigned i = 0; i <= UPSTREAM_ABANDONED; i++)
+    for (unsigned i = 0; i <= UPSTREAM_TOTAL_TIMEOUT; i++)
         expect(METRIC_DIM_UPERROR, i, upstream_word((upstream_result_t)i));
 }
 

@@ -47,6 +47,7 @@ static bool warned(const conf_t *c, const char *part)
 Test(conf, defaults)
 {
     conf_t *c = parse(LEAST);
+    cr_assert(c->upstream.total_timeout == MSEC_NEVER && c->upstream.http2);
     cr_assert_gt(c->node.n, 0);
     cr_assert_geq(c->workers, 1);
     cr_assert_str_eq(c->state.p, "./brink-state");
@@ -529,4 +530,29 @@ Test(conf, files_that_cannot_be_read)
                      "/nowhere/brink.yaml: can't be read: No such file or directory");
     cr_assert_eq(conf_load("/", &c, &err), ERR_IO);
     cr_assert_null(c);
+}
+
+Test(conf, how_servers_are_spoken_to)
+{
+    conf_t *c = parse("listen: [{ address: '127.0.0.1:8080' }]\n"
+                      "sites: [{ origins: ['h2c://127.0.0.1:3000', 'https://a.example'], client_certificate: c.pem,"
+                      " client_key: c.key }]\n"
+                      "upstream: { total_timeout: 5m, http2: false }\n");
+    const conf_origin_t *o = c->sites[0].origins;
+    cr_expect(o[0].h2c && !o[0].https && o[0].port == 3000);
+    cr_expect(span_eq(o[0].url, SPAN("h2c://127.0.0.1:3000")) && !o[1].h2c && o[1].https);
+    cr_expect(span_eq(c->sites[0].client_certificate, SPAN("dir/c.pem")));
+    cr_expect(span_eq(c->sites[0].client_key, SPAN("dir/c.key")));
+    cr_expect(c->upstream.total_timeout == 300000 && !c->upstream.http2);
+    conf_unref(c);
+
+    says("listen: [{ address: '127.0.0.1:8080' }]\n"
+         "sites: [{ origins: ['https://a.example'],\n"
+         "  client_key: c.key }]\n",
+         "f:3:", "belong together");
+    c = parse("listen: [{ address: '127.0.0.1:8080' }]\n"
+              "sites: [{ origins: ['http://a.example'], client_certificate: c.pem, client_key: c.key }]\n");
+    cr_expect(warned(c, "without an https server"));
+    conf_unref(c);
+    says("listen: [{ address: '127.0.0.1:8080' }]\nsites: [{ origins: ['h2://a.example'] }]\n", "f:2:", "h2c");
 }

@@ -304,11 +304,12 @@ Test(upstream_curl, each_phase_has_its_timeout)
 {
     static const struct {
         peer_script_fn *serve;
+        msec_t total;
         upstream_result_t result;
-    } rows[] = {{silent, UPSTREAM_FIRST_BYTE_TIMEOUT},
-                {dripping_head, UPSTREAM_FIRST_BYTE_TIMEOUT},
-                {stalls_in_body, UPSTREAM_IDLE_TIMEOUT},
-                {slow_but_steady, UPSTREAM_OK}};
+    } rows[] = {
+        {silent, 0, UPSTREAM_FIRST_BYTE_TIMEOUT},       {dripping_head, MSEC_NEVER, UPSTREAM_FIRST_BYTE_TIMEOUT},
+        {stalls_in_body, 5000, UPSTREAM_IDLE_TIMEOUT},  {slow_but_steady, 5000, UPSTREAM_OK},
+        {slow_but_steady, 350, UPSTREAM_TOTAL_TIMEOUT}, {silent, 200, UPSTREAM_TOTAL_TIMEOUT}};
     bench_t b;
     bench_open(&b);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -316,7 +317,9 @@ Test(upstream_curl, each_phase_has_its_timeout)
         seen_t s = {0};
         peer_script_fn *const script[] = {rows[i].serve, NULL};
         peer_open(&p, script, NULL, NULL);
-        bench_start(&b, &p, &s, (upstream_request_t){.first_byte_timeout = 300, .idle_timeout = 300}, NULL);
+        bench_start(
+            &b, &p, &s,
+            (upstream_request_t){.first_byte_timeout = 300, .idle_timeout = 300, .total_timeout = rows[i].total}, NULL);
         bench_until(&b, &s.done);
         cr_expect_eq(s.result, rows[i].result, "%zu: %s", i, upstream_word(s.result));
         seen_release(&s);

@@ -167,3 +167,101 @@ Test(upstream_tls, a_body_ended_without_the_closing_alert_is_cut)
     SSL_CTX_free(tls);
     authority_close(&ours);
 }
+
+/* ---- sessions and clients' certificates ---- */
+
+static atomic_int reused, presented;
+
+static void serve_once(peer_conn_t *c)
+{
+    atomic_fetch_add(&reused, SSL_session_reused(c->ssl));
+    X509 *shown = SSL_get1_peer_certificate(c->ssl);
+    atomic_fetch_add(&presented, shown != NULL);
+    X509_free(shown);
+    if (peer_read(c))
+        peer_write(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
+    SSL_shutdown(c->ssl);
+}
+
+Test(upstream_tls, sessions_are_resumed)
+{
+    static peer_script_fn *const script[] = {serve_once, serve_once, serve_once, NULL};
+    static peer_t p;
+    authority_t ours;
+    bench_t b;
+    authority_open(&ours, "resume");
+    SSL_CTX *tls = server(&ours, "DNS:localhost", -3600, 3600);
+    SSL_CTX_set_session_id_context(tls, (const unsigned char *)"x", 1);
+    peer_open(&p, script, tls, NULL);
+    bench_open(&b);
+    atomic_store(&reused, 0);
+    for (int i = 0; i < 3; i++) {
+        seen_t s = {0}, other = {0};
+        upstream_request_t r = {.to = {.https = true, .host = SPAN("localhost"), .ca = span_str(ours.file)}};
+        bench_start(&b, &p, &s, r, NULL);
+        if (i == 1) { /* another handle than that of the first request: what one learns is known to all */
+            peer_t nobody = {.port = 1};
+            bench_start(&b, &nobody, &other, (upstream_request_t){0}, NULL);
+            bench_until(&b, &other.done);
+        }
+        bench_until(&b, &s.done);
+        cr_expect_eq(s.result, UPSTREAM_OK, "%s", upstream_word(s.result));
+        seen_release(&s);
+    }
+    cr_expect_eq(atomic_load(&reused), 2);
+    bench_close(&b);
+    peer_close(&p);
+    SSL_CTX_free(tls);
+    authority_close(&ours);
+}
+
+static void write_client(const authority_t *by, const char *certificate, const char *key)
+{
+    EVP_PKEY *k = EVP_EC_gen("P-256");
+    X509 *x = issue(k, "edge", NULL, by, false, -3600, 3600);
+    FILE *f = fopen(certificate, "w"), *g = fopen(key, "w");
+    PEM_write_X509(f, x);
+    PEM_write_PrivateKey(g, k, NULL, NULL, 0, NULL, NULL);
+    fclose(f);
+    fclose(g);
+    X509_free(x);
+    EVP_PKEY_free(k);
+}
+
+Test(upstream_tls, shows_its_certificate_where_it_has_one)
+{
+    static peer_script_fn *const script[] = {serve_once, NULL};
+    static peer_t p;
+    authority_t ours;
+    authority_open(&ours, "client");
+    char certificate[64], key[64];
+    snprintf(certificate, sizeof certificate, "/tmp/brink-client-%d.pem", (int)getpid());
+    snprintf(key, sizeof key, "/tmp/brink-client-%d.key", (int)getpid());
+    write_client(&ours, certificate, key);
+    SSL_CTX *tls = server(&ours, "DNS:localhost", -3600, 3600);
+    SSL_CTX_load_verify_locations(tls, ours.file, NULL);
+    SSL_CTX_set_verify(tls, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    for (int with = 0; with < 2; with++) {
+        bench_t b;
+        seen_t s = {0};
+        upstream_request_t r = {.to = {.https = true, .host = SPAN("localhost"), .ca = span_str(ours.file)}};
+        if (with) {
+            r.to.certificate = span_str(certificate);
+            r.to.key = span_str(key);
+        }
+        atomic_store(&presented, 0);
+        peer_open(&p, script, tls, NULL);
+        bench_open(&b);
+        bench_start(&b, &p, &s, r, NULL);
+        bench_until(&b, &s.done);
+        cr_expect_eq(s.result == UPSTREAM_OK, with, "%s", upstream_word(s.result));
+        cr_expect_eq(atomic_load(&presented), with);
+        seen_release(&s);
+        bench_close(&b);
+        peer_close(&p);
+    }
+    unlink(certificate);
+    unlink(key);
+    SSL_CTX_free(tls);
+    authority_close(&ours);
+}
