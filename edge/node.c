@@ -163,8 +163,11 @@ err_t node_open(const conf_t *conf, const node_inherited_t *inherited, node_t **
     n->replay = replay_new(n->started.wall, TIER_WINDOW, REPLAY_DEFAULT_CAPACITY);
     n->limiter = limiter_new(LIMITER_CLIENTS, (uint64_t)arc4random() << 32 | arc4random());
     n->collapse = collapse_new();
-    n->store = store_open(&(store_options_t){
-        .bytes = conf->memory.size, .on_evict = node_on_evict, .on_worthy = node_on_worthy, .arg = n});
+    n->store = store_open(&(store_options_t){.bytes = conf->memory.size,
+                                             .policy = evict_at(conf->memory.eviction),
+                                             .on_evict = node_on_evict,
+                                             .on_worthy = node_on_worthy,
+                                             .arg = n});
     serve_options_t serve;
     err_t e = node_serve_options(conf, n->workers_n, inherited, &serve, &a);
     if (e == ERR_OK)
@@ -234,16 +237,19 @@ err_t node_start(node_t *n, char *err)
 
 /* ---- running ---- */
 
-/* Hard-purged responses and those that can never be used again need not wait for eviction. */
-static bool node_sweep(object_t *o, void *arg)
+/* Hard-purged responses and those that can never be used again need not wait for eviction; stale ones make room first.
+ */
+static store_fate_t node_sweep(object_t *o, void *arg)
 {
     node_t *n = arg;
     ledger_subject_t s = {.uri = object_uri(o), .uri_digest = o->uri_digest, .tags = o->tags, .tags_n = o->tags_n};
     if (ledger_stamp_check(purge_ledger(n->purge), &o->stamp, &s) == MARK_HARD)
-        return true;
+        return STORE_REMOVE;
     msec_t over = -stored_ttl(&o->meta, clock_now().wall);
     bool validators = (o->meta.flags & (STORED_HAS_ETAG | STORED_HAS_LAST_MODIFIED)) != 0;
-    return !validators && over > o->meta.stale_while_revalidate && over > o->meta.stale_if_error && over > 0;
+    if (over <= o->meta.stale_while_revalidate || over <= 0)
+        return STORE_KEEP;
+    return !validators && over > o->meta.stale_if_error ? STORE_REMOVE : STORE_DEMOTE;
 }
 
 bool node_tick(node_t *n, char *err)
@@ -312,13 +318,13 @@ typedef struct node_saving {
 } node_saving_t;
 
 /* SIGTERM keeps what is fresh, whether it was hit twice or not. Never takes anything out. */
-static bool node_save(object_t *o, void *arg)
+static store_fate_t node_save(object_t *o, void *arg)
 {
     node_saving_t *s = arg;
     if ((o->meta.flags & STORED_HIT_FOR_MISS) == 0 && stored_ttl(&o->meta, clock_now().wall) > 0 &&
         clock_now().boot < s->deadline)
         warm_put_wait(s->warm, o, s->deadline);
-    return false;
+    return STORE_KEEP;
 }
 
 static void node_close_disk(node_t *n, msec_t deadline)

@@ -180,6 +180,7 @@ typedef struct conf_admin {
 
 typedef struct conf_memory {
     uint64_t size, max_object; /* max_object <= size */
+    unsigned eviction;         /* number of the policy in evict_at, edge/store/evict.h */
 } conf_memory_t;
 
 typedef struct conf_disk {

@@ -81,6 +81,8 @@ static bool describe_same(const conf_setting_t *s, const char *a, const char *b)
     }
     case CONF_KIND_COUNT:
         return *(const uint32_t *)(const void *)x == *(const uint32_t *)(const void *)y;
+    case CONF_KIND_WORD:
+        return *(const unsigned *)(const void *)x == *(const unsigned *)(const void *)y;
     case CONF_KIND_SIZE:
         return *(const uint64_t *)(const void *)x == *(const uint64_t *)(const void *)y;
     case CONF_KIND_DURATION:

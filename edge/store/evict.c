@@ -3,10 +3,16 @@
 
 #include <string.h>
 
+static const evict_policy_t *const all[] = {&evict_hindsight, &evict_s3fifo, &evict_wtinylfu,
+                                            &evict_gdsf,      &evict_sieve,  &evict_lru};
+
+const evict_policy_t *evict_at(unsigned number)
+{
+    return number < sizeof all / sizeof *all ? all[number] : NULL;
+}
+
 const evict_policy_t *evict_by_name(const char *name)
 {
-    static const evict_policy_t *const all[] = {&evict_hindsight, &evict_s3fifo, &evict_wtinylfu,
-                                                &evict_sieve,     &evict_lru,    &evict_gdsf};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (strcmp(all[i]->name, name) == 0)
             return all[i];

@@ -43,6 +43,8 @@ typedef struct evict_policy {
 } evict_policy_t;
 
 extern const evict_policy_t evict_hindsight, evict_s3fifo, evict_sieve, evict_lru, evict_gdsf, evict_wtinylfu;
+/* In the order of the words of the setting `memory.eviction`; NULL beyond the last. */
+const evict_policy_t *evict_at(unsigned number);
 /* By name ("hindsight", "s3fifo", "sieve", "lru", "gdsf", "wtinylfu"), or NULL. */
 const evict_policy_t *evict_by_name(const char *name);
 

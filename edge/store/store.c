@@ -371,6 +371,14 @@ bool store_remove(store_t *s, object_t *o)
     return was;
 }
 
+static void store_demote(store_t *s, object_t *o)
+{
+    pthread_mutex_lock(&s->mutex);
+    if (o->stored)
+        s->policy->demote(s->evict, &o->evict);
+    pthread_mutex_unlock(&s->mutex);
+}
+
 /* ---- looking ---- */
 
 /* References to all objects of the digest; at most STORE_MAX_VARIANTS. */
@@ -430,7 +438,7 @@ void store_each(store_t *s, digest_t digest, void (*visit)(object_t *o, void *ar
 
 /* The cursor is shard << 32 | bucket. When a table doubles while the walk is in it, bucket b becomes b and b + n: the
  * walk goes on at its bucket and meets what moved later, some of it twice. A bucket is visited whole. */
-size_t store_sweep(store_t *s, uint64_t *cursor, size_t steps, bool (*visit)(object_t *o, void *arg), void *arg)
+size_t store_sweep(store_t *s, uint64_t *cursor, size_t steps, store_visit_fn *visit, void *arg)
 {
     uint32_t shard = (uint32_t)(*cursor >> 32), bucket = (uint32_t)*cursor;
     size_t visited = 0, looked = 0;
@@ -450,8 +458,11 @@ size_t store_sweep(store_t *s, uint64_t *cursor, size_t steps, bool (*visit)(obj
             }
         pthread_rwlock_unlock(&h->lock);
         for (size_t i = 0; i < n; i++, visited++) {
-            if (visit(found[i], arg))
+            store_fate_t fate = visit(found[i], arg);
+            if (fate == STORE_REMOVE)
                 store_remove(s, found[i]);
+            else if (fate == STORE_DEMOTE)
+                store_demote(s, found[i]);
             object_unref(found[i]);
         }
         free(found);

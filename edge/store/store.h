@@ -81,8 +81,14 @@ void store_unreserve(store_t *s, uint64_t bytes);
 
 /* Goes on with a walk over everything, about `steps` objects at a time; `*cursor` starts at 0 and is 0 again when the
  * walk is complete: then everything that was stored from its start to its end was visited at least once. Returns how
- * many were visited. `visit` answers whether the object is to go (expired, purged). */
-size_t store_sweep(store_t *s, uint64_t *cursor, size_t steps, bool (*visit)(object_t *o, void *arg), void *arg);
+ * many were visited. `visit` answers what is to become of the object. */
+typedef enum store_fate {
+    STORE_KEEP,
+    STORE_REMOVE, /* purged, or too old ever to be used again */
+    STORE_DEMOTE  /* stale: to be evicted before anything that is fresh, unless it is asked for */
+} store_fate_t;
+typedef store_fate_t store_visit_fn(object_t *o, void *arg);
+size_t store_sweep(store_t *s, uint64_t *cursor, size_t steps, store_visit_fn *visit, void *arg);
 
 void store_stats(store_t *s, store_stats_t *out);
 

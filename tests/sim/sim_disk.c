@@ -40,12 +40,12 @@ static void to_disk(world_t *w, const char *target, const char *lines)
     world_disk(w);
 }
 
-static bool everything(object_t *o, void *arg)
+static store_fate_t everything(object_t *o, void *arg)
 {
     world_t *w = arg;
     (void)w;
     (void)o;
-    return true;
+    return STORE_REMOVE;
 }
 
 /* Memory alone: what is on disk stays. */

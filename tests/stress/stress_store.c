@@ -40,11 +40,11 @@ static bool variant_is(const object_t *o, void *arg)
     return o->variant == *(uint64_t *)arg;
 }
 
-static bool sometimes(object_t *o, void *arg)
+static store_fate_t sometimes(object_t *o, void *arg)
 {
     uint64_t *x = arg;
     *x = make_mix(*x + o->digest.lo);
-    return *x % 200 == 0;
+    return *x % 200 == 0 ? STORE_REMOVE : *x % 200 < 10 ? STORE_DEMOTE : STORE_KEEP;
 }
 
 static void *run(void *arg)
@@ -99,11 +99,11 @@ static void *run(void *arg)
     return NULL;
 }
 
-static bool all(object_t *o, void *arg)
+static store_fate_t all(object_t *o, void *arg)
 {
     (void)o;
     (void)arg;
-    return true;
+    return STORE_REMOVE;
 }
 
 int main(void)

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "edge/conf/conf.h"
+#include "edge/store/evict.h"
 
 #define LEAST "listen: [{ address: '127.0.0.1:8080' }]\nsites: [{ origins: ['http://127.0.0.1:3000'] }]\n"
 
@@ -58,6 +59,7 @@ Test(conf, defaults)
     cr_assert_not(c->admin.present);
     cr_assert_eq(c->memory.size, 256 << 20);
     cr_assert_eq(c->memory.max_object, 64 << 20);
+    cr_assert_str_eq(evict_at(c->memory.eviction)->name, "hindsight");
     cr_assert_not(c->disk.present);
     cr_assert_not(c->shield.present);
     cr_assert_not(c->tier.present);
@@ -117,7 +119,7 @@ Test(conf, everything_set)
           "  tokens:\n"
           "    - { name: deploy, sha256: '00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF', allow: "
           "[purge], sites: ['www.example.com'] }\n"
-          "memory: { size: 1GiB, max_object: 8MiB }\n"
+          "memory: { size: 1GiB, max_object: 8MiB, eviction: gdsf }\n"
           "disk: { path: cache, size: 4GiB }\n"
           "sites:\n"
           "  - hosts: ['www.example.com', '*.example.com']\n"
@@ -162,6 +164,7 @@ Test(conf, everything_set)
     cr_assert_eq(t->allow, CONF_ALLOW_PURGE);
     cr_assert_eq(t->sites_n, 1);
     cr_assert_eq(c->memory.max_object, 8 << 20);
+    cr_assert_str_eq(evict_at(c->memory.eviction)->name, "gdsf");
     cr_assert(c->disk.present);
     snprintf(want, sizeof want, "%s/cache", dir);
     cr_assert_str_eq(c->disk.path.p, want);

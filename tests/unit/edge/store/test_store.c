@@ -47,6 +47,13 @@ static bool is_variant(const object_t *o, void *arg)
     return o->variant == *(uint64_t *)arg;
 }
 
+static store_fate_t every_one(object_t *o, void *arg)
+{
+    (void)o;
+    (void)arg;
+    return STORE_REMOVE;
+}
+
 static err_t put(store_t *s, object_t *o)
 {
     err_t e = store_insert(s, o, 0);
@@ -206,7 +213,7 @@ Test(store, reservations_count_and_pass_to_the_object)
     store_unreserve(s, 10);
     uint64_t cursor = 0;
     do
-        store_sweep(s, &cursor, 10, (bool (*)(object_t *, void *))any, NULL);
+        store_sweep(s, &cursor, 10, every_one, NULL);
     while (cursor != 0);
     object_unref(seen.keep);
     cr_assert_eq(stats(s).used, empty);
@@ -267,11 +274,11 @@ Test(store, the_second_hit_is_told_until_it_is_on_disk)
     store_close(s);
 }
 
-static bool odd(object_t *o, void *arg)
+static store_fate_t odd(object_t *o, void *arg)
 {
     unsigned *count = arg;
     (*count)++;
-    return o->digest.lo % 2 == 1;
+    return o->digest.lo % 2 == 1 ? STORE_REMOVE : STORE_KEEP;
 }
 
 Test(store, a_sweep_meets_everything_in_bounded_steps)
@@ -345,4 +352,32 @@ Test(store, what_comes_late_from_disk_does_not_replace_what_was_fetched)
     object_unref(late);
     object_unref(other);
     store_close(s);
+}
+
+static store_fate_t stale_ones(object_t *o, void *arg)
+{
+    (void)arg;
+    return o->digest.lo == make_digest(3).lo || o->digest.lo == make_digest(7).lo ? STORE_DEMOTE : STORE_KEEP;
+}
+
+Test(store, what_is_stale_makes_room_before_what_is_fresh)
+{
+    for (unsigned p = 0; evict_at(p) != NULL; p++) {
+        store_options_t o = {.bytes = 1 << 20, .shards = 4, .policy = evict_at(p)};
+        store_t *s = store_open(&o);
+        for (uint64_t n = 0; n < 10; n++)
+            put(s, make_object(n, 50000));
+        uint64_t cursor = 0;
+        do
+            store_sweep(s, &cursor, 100, stale_ones, NULL);
+        while (cursor != 0);
+        cr_assert(has(s, 3) && has(s, 7));
+        uint64_t n = 10;
+        while (stats(s).gone[STORE_EVICTED] < 2)
+            put(s, make_object(n++, 50000));
+        cr_assert(!has(s, 3) && !has(s, 7), "%s", evict_at(p)->name);
+        for (uint64_t k = 0; k < 3; k++)
+            cr_assert(has(s, k), "%s: %llu", evict_at(p)->name, (unsigned long long)k);
+        store_close(s);
+    }
 }
