@@ -269,7 +269,7 @@ err_t node_reload(node_t *n, const conf_t *conf, char *err)
     arena_init(&a, 0);
     err_t e = node_serve_options(conf, n->workers_n, NULL, &serve, &a);
     if (e == ERR_OK)
-        e = serve_reload_certificates(n->serve, serve.listens, serve.listen_count, err, NODE_ERROR_MAX);
+        e = serve_reload_certificates(n->serve, &serve, err, NODE_ERROR_MAX);
     arena_release(&a);
     if (e != ERR_OK)
         return e;

@@ -42,6 +42,21 @@ static void node_limits(const conf_t *conf, unsigned workers, serve_limits_t *ou
     out->continuations = l->continuations;
 }
 
+static const char *node_file(arena_t *a, span_t name)
+{
+    return name.p != NULL ? node_cstr(a, name) : NULL;
+}
+
+static const serve_certificate_t *node_certificates(arena_t *a, const conf_certificate_t *v, size_t n)
+{
+    serve_certificate_t *out = arena_zalloc(a, (n + 1) * sizeof *out);
+    for (size_t i = 0; i < n; i++)
+        out[i] = (serve_certificate_t){.certificate = node_cstr(a, v[i].certificate),
+                                       .key = node_cstr(a, v[i].key),
+                                       .ocsp = node_file(a, v[i].ocsp)};
+    return out;
+}
+
 err_t node_serve_options(const conf_t *conf, unsigned workers, const node_inherited_t *inherited, serve_options_t *out,
                          arena_t *a)
 {
@@ -50,18 +65,21 @@ err_t node_serve_options(const conf_t *conf, unsigned workers, const node_inheri
     *out = (serve_options_t){.listens = listens, .listen_count = n, .workers = workers};
     for (size_t i = 0; i < conf->listeners_n; i++) {
         const conf_listener_t *l = &conf->listeners[i];
-        serve_certificate_t *certs = arena_zalloc(a, (l->certificates_n + 1) * sizeof *certs);
-        for (size_t c = 0; c < l->certificates_n; c++)
-            certs[c] = (serve_certificate_t){.certificate = node_cstr(a, l->certificates[c].certificate),
-                                             .key = node_cstr(a, l->certificates[c].key)};
         listens[i] = (serve_listen_t){.address = node_cstr(a, l->address.text),
                                       .id = WORKER_LISTEN_TRAFFIC,
                                       .proxy_protocol = l->proxy_protocol,
-                                      .certificates = certs,
-                                      .certificate_count = l->certificates_n};
+                                      .certificates = node_certificates(a, l->certificates, l->certificates_n),
+                                      .certificate_count = l->certificates_n,
+                                      .client_ca = node_file(a, l->client_ca)};
     }
     if (conf->admin.present)
-        listens[n - 1] = (serve_listen_t){.address = node_cstr(a, conf->admin.address.text), .id = WORKER_LISTEN_ADMIN};
+        listens[n - 1] =
+            (serve_listen_t){.address = node_cstr(a, conf->admin.address.text),
+                             .id = WORKER_LISTEN_ADMIN,
+                             .certificates = node_certificates(a, conf->admin.certificates, conf->admin.certificates_n),
+                             .certificate_count = conf->admin.certificates_n,
+                             .client_ca = node_file(a, conf->admin.client_ca)};
+    out->ticket_secret = conf->tls.ticket_secret;
     node_limits(conf, workers, &out->limits);
     for (size_t i = 0; i < conf->sites_n; i++)
         if (conf->sites[i].max_body > out->limits.max_body)

@@ -48,6 +48,7 @@ typedef struct conf_address {
 
 typedef struct conf_certificate {
     span_t certificate, key; /* file names (PEM); serve loads them */
+    span_t ocsp;             /* file name, or absent */
     int line, column;        /* for errors when loading */
 } conf_certificate_t;
 
@@ -55,6 +56,7 @@ typedef struct conf_listener {
     conf_address_t address;
     const conf_certificate_t *certificates; /* the first is the default; none: cleartext */
     size_t certificates_n;
+    span_t client_ca; /* file name, or absent */
     bool proxy_protocol;
 } conf_listener_t;
 
@@ -98,6 +100,7 @@ typedef struct conf_site {
     uint32_t refill;
     bool early_refresh;
     bool server_timing;
+    msec_t hsts; /* RULES_UNSET: not sent */
     key_rules_t key;
     access_rules_t access;
     conf_coding_t compress[3]; /* by preference */
@@ -174,6 +177,9 @@ typedef struct conf_log {
 typedef struct conf_admin {
     bool present; /* without it there is no admin listener */
     conf_address_t address;
+    const conf_certificate_t *certificates; /* none: cleartext */
+    size_t certificates_n;
+    span_t client_ca; /* file name, or absent */
     const conf_token_t *tokens;
     size_t tokens_n;
 } conf_admin_t;
@@ -195,6 +201,10 @@ typedef struct conf_upstream {
     bool http2;
     uint32_t retries;
 } conf_upstream_t;
+
+typedef struct conf_tls {
+    span_t ticket_secret; /* absent: none */
+} conf_tls_t;
 
 typedef struct conf_limits {
     uint32_t connections, connections_per_address, handshakes, requests;
@@ -234,6 +244,8 @@ typedef struct conf {
     conf_shield_t shield;
     conf_tier_t tier;
     conf_purge_t purge;
+
+    conf_tls_t tls;
 
     conf_limits_t limits;
 

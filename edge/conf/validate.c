@@ -54,6 +54,9 @@ static bool validate_listeners(conf_reader_t *r, const tree_t *root)
                                SPAN_ARG(l->address.text));
         if (l->certificates_n == 0 && l->address.port == 443)
             reader_warn(r, place, "port 443 without certificates answers cleartext HTTP only");
+        if (l->certificates_n == 0 && l->client_ca.p != NULL)
+            return reader_fail(r, ERR_SYNTAX, reader_child(node, "client_ca"),
+                               "client_ca needs certificates: without TLS there are no client certificates");
         /* Where the certificates stand, for who loads them. */
         const tree_t *certificates = reader_child(node, "certificates");
         conf_certificate_t *certificate = (conf_certificate_t *)l->certificates;
@@ -97,6 +100,9 @@ static bool validate_admin(conf_reader_t *r, const tree_t *root)
                             SPAN_ARG(pattern), SPAN_ARG(t->name));
         }
     }
+    if (c->admin.certificates_n == 0 && c->admin.client_ca.p != NULL)
+        return reader_fail(r, ERR_SYNTAX, reader_child(admin, "client_ca"),
+                           "client_ca needs certificates: without TLS there are no client certificates");
     if (c->admin.present && c->admin.tokens_n == 0 && !validate_loopback(&c->admin.address))
         reader_warn(
             r, reader_child(admin, "address"),

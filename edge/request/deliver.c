@@ -87,6 +87,10 @@ static void deliver_add_ours(request_t *rq, fields_t *out, span_t via, span_t me
         fields_add(out, TIER_STALE_FIELD, SPAN("1"));
     if (rq->tier_refused != NULL)
         fields_add(out, TIER_REFUSED_FIELD, span_str(rq->tier_refused));
+    if (rq->site != NULL && rq->site->hsts != RULES_UNSET && !rq->from_tier && span_eq(x->scheme, SPAN("https")) &&
+        !fields_has(out, SPAN("strict-transport-security")))
+        fields_add(out, SPAN("strict-transport-security"),
+                   arena_printf(x->arena, "max-age=%lld", (long long)(rq->site->hsts / MSEC_PER_SEC)));
     if (rq->site != NULL && rq->site->server_timing)
         fields_add(out, SPAN("server-timing"),
                    arena_printf(x->arena, "brink;dur=%.3f", (double)(clock_nanos() - x->began_nanos) / 1e6));

@@ -33,16 +33,18 @@ void serve_limits_default(serve_limits_t *l)
     };
 }
 
-static err_t serve_load_certificates(const serve_listen_t *from, const tls_set_t *before, tls_set_t **out, char *err,
-                                     size_t err_size)
+static err_t serve_load_certificates(const serve_shared_t *s, const serve_options_t *o, const serve_listen_t *from,
+                                     tls_set_t **out, char *err, size_t err_size)
 {
     *out = NULL;
     if (from->certificate_count == 0)
         return ERR_OK;
-    return tls_load(from->certificates, from->certificate_count, before, out, err, err_size);
+    span_t secret = o->ticket_secret.p != NULL ? o->ticket_secret : span_of(s->secret, sizeof s->secret);
+    return tls_load(from, secret, out, err, err_size);
 }
 
-static err_t serve_open_listener(serve_listener_t *l, const serve_listen_t *from, char *err, size_t err_size)
+static err_t serve_open_listener(const serve_shared_t *s, const serve_options_t *o, serve_listener_t *l,
+                                 const serve_listen_t *from, char *err, size_t err_size)
 {
     if (strlen(from->address) >= sizeof l->address) {
         snprintf(err, err_size, "address %.40s… is longer than %zu bytes", from->address, sizeof l->address - 1);
@@ -52,7 +54,7 @@ static err_t serve_open_listener(serve_listener_t *l, const serve_listen_t *from
     l->id = from->id;
     l->proxy_protocol = from->proxy_protocol;
     l->secure = from->certificate_count > 0;
-    return serve_load_certificates(from, NULL, &l->tls, err, err_size);
+    return serve_load_certificates(s, o, from, &l->tls, err, err_size);
 }
 
 err_t serve_open(const serve_options_t *o, serve_shared_t **out, char *err, size_t err_size)
@@ -63,6 +65,8 @@ err_t serve_open(const serve_options_t *o, serve_shared_t **out, char *err, size
     h2o_socket_buffer_mmap_settings.threshold = SIZE_MAX;
     serve_shared_t *s = mem_zalloc(sizeof *s);
     s->limits = o->limits;
+    for (size_t i = 0; i < sizeof s->secret; i++) /* no line break: it is one line */
+        s->secret[i] = (char)('0' + arc4random_uniform(64));
     s->workers = o->workers;
     s->addresses = address_count_new(o->limits.connections * o->workers, (uint64_t)arc4random() << 32 | arc4random());
     s->count = o->listen_count;
@@ -76,7 +80,7 @@ err_t serve_open(const serve_options_t *o, serve_shared_t **out, char *err, size
             l->fds[k] = -1;
     }
     for (size_t i = 0; i < s->count && e == ERR_OK; i++)
-        e = serve_open_listener(&s->listeners[i], &o->listens[i], err, err_size);
+        e = serve_open_listener(s, o, &s->listeners[i], &o->listens[i], err, err_size);
     for (size_t i = 0; i < s->count && e == ERR_OK; i++)
         e = listener_bind(&s->listeners[i], o->workers, o, err, err_size);
     for (size_t k = 0; k < o->inherited_count; k++) {
@@ -105,6 +109,7 @@ void serve_close(serve_shared_t *s)
         pthread_mutex_destroy(&l->mutex);
         free(l->fds);
     }
+    explicit_bzero(s->secret, sizeof s->secret);
     address_count_free(s->addresses);
     free(s->listeners);
     free(s);
@@ -118,15 +123,15 @@ static const serve_listen_t *serve_listen_of(const serve_listener_t *l, const se
     return NULL;
 }
 
-err_t serve_reload_certificates(serve_shared_t *s, const serve_listen_t *listens, size_t n, char *err, size_t err_size)
+err_t serve_reload_certificates(serve_shared_t *s, const serve_options_t *o, char *err, size_t err_size)
 {
     tls_set_t **fresh = mem_zalloc((s->count > 0 ? s->count : 1) * sizeof *fresh);
     err_t e = ERR_OK;
     for (size_t i = 0; i < s->count && e == ERR_OK; i++) {
         serve_listener_t *l = &s->listeners[i];
-        const serve_listen_t *from = serve_listen_of(l, listens, n);
+        const serve_listen_t *from = serve_listen_of(l, o->listens, o->listen_count);
         if (from != NULL && l->secure) /* this thread is the only one that replaces l->tls */
-            e = serve_load_certificates(from, l->tls, &fresh[i], err, err_size);
+            e = serve_load_certificates(s, o, from, &fresh[i], err, err_size);
     }
     for (size_t i = 0; i < s->count; i++) {
         serve_listener_t *l = &s->listeners[i];

@@ -21,9 +21,11 @@ typedef struct serve_watch serve_watch_t;
 
 enum { SERVE_ERROR_MAX = 512 }; /* an `err` buffer of that size holds any sentence of this folder */
 
-/* PEM files. The certificate file holds the chain, leaf first. */
+/* PEM files. The certificate file holds the chain, leaf first. Two for the same names, one ECDSA and one RSA, are one
+ * choice for the client. */
 typedef struct serve_certificate {
     const char *certificate, *key;
+    const char *ocsp; /* DER file of an OCSP response to staple; NULL: none */
 } serve_certificate_t;
 
 typedef struct serve_listen {
@@ -33,6 +35,7 @@ typedef struct serve_listen {
     bool proxy_protocol; /* a PROXY v1 line (or v2 header) must come first; its address becomes exchange.peer */
     const serve_certificate_t *certificates; /* the first is the default, others by SNI; none: cleartext */
     size_t certificate_count;
+    const char *client_ca; /* PEM file: only clients with a certificate by these authorities; NULL: all */
 } serve_listen_t;
 
 /* Every ceiling on what a peer can make grow. serve_limits_default fills it; 0 never means "none", but for handshakes.
@@ -77,6 +80,7 @@ typedef struct serve_options {
     serve_limits_t limits;
     const serve_inherited_t *inherited;
     size_t inherited_count;
+    span_t ticket_secret; /* see tls_ticket.h; .p NULL: one of this process */
 } serve_options_t;
 
 /* Loads all certificates, then binds every listener for every worker (SO_REUSEPORT, after a plain bind that finds a
@@ -86,9 +90,9 @@ typedef struct serve_options {
 err_t serve_open(const serve_options_t *o, serve_shared_t **out, char *err, size_t err_size);
 /* After all workers were stopped. Unix sockets are unlinked unless they were handed on (serve_keep_sockets). */
 void serve_close(serve_shared_t *s);
-/* Reads all certificates anew, listeners matched by address (others are ignored). New connections use them; if one
- * can't be used nothing changes. Any thread. */
-err_t serve_reload_certificates(serve_shared_t *s, const serve_listen_t *listens, size_t n, char *err, size_t err_size);
+/* Reads all certificates anew, listeners matched by address (others are ignored); the ticket secret, too. New
+ * connections use them; if one can't be used nothing changes. Any thread. */
+err_t serve_reload_certificates(serve_shared_t *s, const serve_options_t *o, char *err, size_t err_size);
 /* The port that a listener got (for port 0); 0 for unix sockets. */
 int serve_port(const serve_shared_t *s, size_t listen);
 /* Enumerates listening descriptors (to hand them on): false when i is past the end. The address lives as long as s. */

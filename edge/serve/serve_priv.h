@@ -22,6 +22,7 @@
 enum {
     SERVE_PEER_MAX = 64,     /* text of an address */
     SERVE_ADDRESS_MAX = 128, /* text of a listening address */
+    SERVE_SECRET_BYTES = 32,
     SERVE_CONN_MAGIC = 0x636f6e6e
 };
 
@@ -31,8 +32,8 @@ enum {
  */
 typedef struct tls_set tls_set_t;
 
-err_t tls_load(const serve_certificate_t *certs, size_t n, const tls_set_t *before, tls_set_t **out, char *err,
-               size_t err_size);
+/* `ticket_secret` is copied. */
+err_t tls_load(const serve_listen_t *from, span_t ticket_secret, tls_set_t **out, char *err, size_t err_size);
 tls_set_t *tls_ref(tls_set_t *t); /* any thread */
 void tls_unref(tls_set_t *t);
 SSL_CTX *tls_default(const tls_set_t *t);
@@ -55,6 +56,7 @@ struct serve_shared {
     size_t count;
     serve_listener_t *listeners;
     bool keep_sockets;
+    char secret[SERVE_SECRET_BYTES]; /* of session tickets, when none was given: of this process */
     address_count_t *addresses;
     _Atomic int64_t handshakes_full; /* as in edge/access/limiter.c, in microseconds of CLOCK_BOOTTIME */
 };

@@ -1,6 +1,8 @@
 /* Certificates and the contexts made of them. A listener has one context a certificate, all configured alike; the name
  * that the client asks for (SNI, RFC 6066 3) chooses: exact names before wildcards of one label, the first certificate
- * otherwise. A reload makes a whole new set and takes over the ticket key, so sessions survive it.
+ * otherwise. Two certificates for the same names and of different kinds (ECDSA and RSA) share a context, and the
+ * client's abilities choose. A reload makes a whole new set; ticket keys come from a secret (tls_ticket.c), so sessions
+ * survive it.
  *
  * TLS 1.2 with forward secrecy and AEAD only, and 1.3 (RFC 9325). ALPN is strict (RFC 7301 3.2): a client that offers
  * only protocols that we don't speak is told so. */
@@ -11,11 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "edge/base/clock.h"
 #include "edge/base/mem.h"
 #include "edge/base/span.h"
 #include "edge/serve/serve_priv.h"
+#include "edge/serve/tls_staple.h"
+#include "edge/serve/tls_ticket.h"
 
-enum { TLS_NAME_MAX = 255, TLS_NAMES_MAX = 1000, TLS_TICKET_KEYS = 80 };
+enum { TLS_NAME_MAX = 255, TLS_NAMES_MAX = 1000 };
 
 typedef struct tls_name {
     char *text; /* lower case; of a wildcard what follows "*." */
@@ -29,6 +34,8 @@ struct tls_set {
     size_t count;
     tls_name_t *names;
     size_t name_count;
+    tls_staple_t *staples;
+    span_t ticket_secret; /* owned */
 };
 
 tls_set_t *tls_ref(tls_set_t *t)
@@ -45,6 +52,10 @@ void tls_unref(tls_set_t *t)
         SSL_CTX_free(t->ctxs[i]);
     for (size_t i = 0; i < t->name_count; i++)
         free(t->names[i].text);
+    tls_staple_free(t->staples);
+    if (t->ticket_secret.n > 0)
+        OPENSSL_cleanse((char *)t->ticket_secret.p, t->ticket_secret.n);
+    free((char *)t->ticket_secret.p);
     free(t->ctxs);
     free(t->names);
     free(t);
@@ -154,7 +165,7 @@ static const char *tls_reason(void)
     return reason != NULL ? reason : "unknown reason";
 }
 
-static SSL_CTX *tls_context(const serve_certificate_t *c, char *err, size_t err_size)
+static SSL_CTX *tls_context(void)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
     CHECK(ctx != NULL);
@@ -170,6 +181,12 @@ static SSL_CTX *tls_context(const serve_certificate_t *c, char *err, size_t err_
     SSL_CTX_set_num_tickets(ctx, 1);
     SSL_CTX_set_alpn_select_cb(ctx, tls_on_alpn, NULL);
     SSL_CTX_set_info_callback(ctx, tls_on_info);
+    return ctx;
+}
+
+/* Puts certificate and key into a context; a second pair stands beside a first one of another kind. */
+static err_t tls_use(SSL_CTX *ctx, const serve_certificate_t *c, char *err, size_t err_size)
+{
     ERR_clear_error();
     if (SSL_CTX_use_certificate_chain_file(ctx, c->certificate) != 1) {
         snprintf(err, err_size, "certificate %s can't be used: %s", c->certificate, tls_reason());
@@ -188,36 +205,107 @@ static SSL_CTX *tls_context(const serve_certificate_t *c, char *err, size_t err_
         snprintf(err, err_size, "key %s does not belong to certificate %s", c->key, c->certificate);
         goto fail;
     }
-    return ctx;
+    return ERR_OK;
 fail:
     ERR_clear_error();
-    SSL_CTX_free(ctx);
-    return NULL;
+    return ERR_CORRUPT;
 }
 
-err_t tls_load(const serve_certificate_t *certs, size_t n, const tls_set_t *before, tls_set_t **out, char *err,
-               size_t err_size)
+/* Who may connect at all: only those with a certificate by one of these authorities. */
+static err_t tls_demand_clients(SSL_CTX *ctx, const char *client_ca, char *err, size_t err_size)
 {
-    tls_set_t *t = mem_zalloc(sizeof *t);
-    atomic_init(&t->refs, 1);
-    t->ctxs = mem_zalloc(n * sizeof *t->ctxs);
-    for (size_t i = 0; i < n; i++) {
-        SSL_CTX *ctx = tls_context(&certs[i], err, err_size);
-        if (ctx == NULL) {
-            tls_unref(t);
-            return ERR_CORRUPT;
-        }
+    ERR_clear_error();
+    STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(client_ca);
+    if (names == NULL || SSL_CTX_load_verify_file(ctx, client_ca) != 1) {
+        snprintf(err, err_size, "client_ca %s can't be used: %s", client_ca, tls_reason());
+        sk_X509_NAME_pop_free(names, X509_NAME_free);
+        ERR_clear_error();
+        return ERR_CORRUPT;
+    }
+    SSL_CTX_set_client_CA_list(ctx, names);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    return ERR_OK;
+}
+
+/* ---- a set ---- */
+
+/* An earlier context for the same names that has no key of this kind yet. */
+static SSL_CTX *tls_twin(tls_set_t *t, SSL_CTX *probe)
+{
+    int kind = EVP_PKEY_get_base_id(X509_get0_pubkey(SSL_CTX_get0_certificate(probe)));
+    size_t first = t->name_count;
+    tls_add_names(t, probe);
+    size_t n = t->name_count - first;
+    SSL_CTX *twin = NULL;
+    for (size_t i = 0; i < t->count && twin == NULL && n > 0; i++) {
+        size_t same = 0, all = 0;
+        for (size_t k = 0; k < first; k++)
+            if (t->names[k].ctx == t->ctxs[i]) {
+                all++;
+                for (size_t m = first; m < first + n; m++)
+                    same += t->names[m].wildcard == t->names[k].wildcard &&
+                            strcasecmp(t->names[m].text, t->names[k].text) == 0;
+            }
+        bool taken = false;
+        for (int ok = SSL_CTX_set_current_cert(t->ctxs[i], SSL_CERT_SET_FIRST); ok == 1;
+             ok = SSL_CTX_set_current_cert(t->ctxs[i], SSL_CERT_SET_NEXT))
+            taken |= EVP_PKEY_get_base_id(X509_get0_pubkey(SSL_CTX_get0_certificate(t->ctxs[i]))) == kind;
+        if (same == n && all == n && !taken)
+            twin = t->ctxs[i];
+    }
+    if (twin != NULL) /* they are its own already */
+        while (t->name_count > first)
+            free(t->names[--t->name_count].text);
+    return twin;
+}
+
+static err_t tls_add_staple(tls_set_t *t, SSL_CTX *ctx, const serve_certificate_t *c, char *err, size_t err_size)
+{
+    STACK_OF(X509) *chain = NULL;
+    SSL_CTX_get0_chain_certs(ctx, &chain);
+    X509 *issuer = chain != NULL && sk_X509_num(chain) > 0 ? sk_X509_value(chain, 0) : NULL;
+    return tls_staple_load(&t->staples, SSL_CTX_get0_certificate(ctx), issuer, c->ocsp, clock_now().wall, err,
+                           err_size);
+}
+
+static err_t tls_add(tls_set_t *t, const serve_listen_t *from, const serve_certificate_t *c, char *err, size_t err_size)
+{
+    SSL_CTX *ctx = tls_context();
+    err_t e = tls_use(ctx, c, err, err_size);
+    if (e != ERR_OK) {
+        SSL_CTX_free(ctx);
+        return e;
+    }
+    SSL_CTX *twin = tls_twin(t, ctx);
+    if (twin != NULL) {
+        SSL_CTX_free(ctx);
+        ctx = twin;
+        e = tls_use(ctx, c, err, err_size); /* it read well a moment ago */
+    } else {
         t->ctxs[t->count++] = ctx;
         SSL_CTX_set_tlsext_servername_callback(ctx, tls_on_servername);
         SSL_CTX_set_tlsext_servername_arg(ctx, t);
-        tls_add_names(t, ctx);
+        tls_ticket_use(ctx, &t->ticket_secret);
+        tls_staple_use(ctx, &t->staples);
+        if (from->client_ca != NULL)
+            e = tls_demand_clients(ctx, from->client_ca, err, err_size);
     }
-    unsigned char keys[TLS_TICKET_KEYS];
-    const SSL_CTX *from = before != NULL ? before->ctxs[0] : t->ctxs[0];
-    if (SSL_CTX_get_tlsext_ticket_keys((SSL_CTX *)from, keys, sizeof keys) == 1)
-        for (size_t i = 0; i < t->count; i++)
-            SSL_CTX_set_tlsext_ticket_keys(t->ctxs[i], keys, sizeof keys);
-    OPENSSL_cleanse(keys, sizeof keys);
+    return e == ERR_OK && c->ocsp != NULL ? tls_add_staple(t, ctx, c, err, err_size) : e;
+}
+
+err_t tls_load(const serve_listen_t *from, span_t ticket_secret, tls_set_t **out, char *err, size_t err_size)
+{
+    tls_set_t *t = mem_zalloc(sizeof *t);
+    atomic_init(&t->refs, 1);
+    t->ctxs = mem_zalloc(from->certificate_count * sizeof *t->ctxs);
+    t->ticket_secret = span_of(mem_dup(ticket_secret.p, ticket_secret.n), ticket_secret.n);
+    for (size_t i = 0; i < from->certificate_count; i++) {
+        err_t e = tls_add(t, from, &from->certificates[i], err, err_size);
+        if (e != ERR_OK) {
+            tls_unref(t);
+            return e;
+        }
+    }
     *out = t;
     return ERR_OK;
 }

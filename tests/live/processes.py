@@ -306,13 +306,14 @@ class Authority:
     def _openssl(self, *arguments):
         subprocess.run(["openssl", *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def certificate(self, names):
+    def certificate(self, names, rsa=False):
         self.count += 1
         stem = os.path.join(self.folder, f"{self.count}-{re.sub('[^a-z0-9.]', '_', names[0])}")
         alternatives = ",".join(("IP:" if re.fullmatch(r"[0-9.]+|[0-9a-f:]*:[0-9a-f:]*", n) else "DNS:") + n for n in names)
         with open(stem + ".ext", "w") as extensions:
             extensions.write(f"subjectAltName={alternatives}\nbasicConstraints=CA:FALSE\n")
-        self._openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={names[0]}",
+        kind = ["rsa:2048"] if rsa else ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+        self._openssl("req", "-newkey", *kind, "-nodes", "-subj", f"/CN={names[0]}",
                       "-keyout", stem + ".key", "-out", stem + ".csr")
         self._openssl("x509", "-req", "-in", stem + ".csr", "-CA", self.pem, "-CAkey", self.key, "-CAcreateserial",
                       "-days", "30", "-extfile", stem + ".ext", "-out", stem + ".pem")

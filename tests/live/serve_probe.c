@@ -173,7 +173,8 @@ static void probe_on_request(exchange_t *x, int listener, void *ctx)
         probe_text(x, 200, SPAN("hinted"));
     } else if (strcmp(target, "/reload") == 0) {
         char err[SERVE_ERROR_MAX] = "ok";
-        serve_reload_certificates(shared, listens, listen_count, err, sizeof err);
+        serve_reload_certificates(shared, &(serve_options_t){.listens = listens, .listen_count = listen_count}, err,
+                                  sizeof err);
         probe_text(x, 200, arena_copy(x->arena, span_str(err)));
     } else if (strcmp(target, "/drain") == 0) {
         atomic_store(&draining, true);

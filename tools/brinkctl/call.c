@@ -38,6 +38,14 @@ bool call_option(call_t *c, args_t *a)
         c->admin = value;
         return true;
     }
+    const struct {
+        const char *name, **to;
+    } files[] = {{"--ca", &c->ca}, {"--certificate", &c->certificate}, {"--key", &c->key}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if ((value = args_value(a, files[i].name)) != NULL) {
+            *files[i].to = value;
+            return true;
+        }
     value = args_value(a, "--token-file");
     if (value != NULL) {
         free(c->token);
@@ -114,6 +122,12 @@ int call_do(const call_t *c, const char *method, const char *path, const char *j
     curl_easy_setopt(curl, CURLOPT_URL, url);
     if (local)
         curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, c->admin + 5);
+    if (c->ca != NULL)
+        curl_easy_setopt(curl, CURLOPT_CAINFO, c->ca);
+    if (c->certificate != NULL)
+        curl_easy_setopt(curl, CURLOPT_SSLCERT, c->certificate);
+    if (c->key != NULL)
+        curl_easy_setopt(curl, CURLOPT_SSLKEY, c->key);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_PROXY, "");
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);

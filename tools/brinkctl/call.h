@@ -17,8 +17,10 @@ enum {
 
 /* Where the node is and who is asking. Zeroed is the start; release frees. */
 typedef struct call {
-    const char *admin; /* URL; or unix:PATH */
-    char *token;       /* NULL: none */
+    const char *admin;             /* URL; or unix:PATH */
+    const char *ca;                /* PEM file that the node's certificate is checked with; NULL: the system's */
+    const char *certificate, *key; /* PEM files of this client; NULL: none */
+    char *token;                   /* NULL: none */
 } call_t;
 
 typedef struct call_answer {
@@ -27,7 +29,7 @@ typedef struct call_answer {
     size_t n;
 } call_answer_t;
 
-/* Takes --admin or --token-file if one of them is next. */
+/* Takes --admin, --token-file, --ca, --certificate or --key if one of them is next. */
 bool call_option(call_t *c, args_t *a);
 /* After the last option: what the environment says (BRINK_ADMIN, BRINK_TOKEN) where no option did. */
 void call_ready(call_t *c);

@@ -1,0 +1,179 @@
+"""Certificates of both kinds, tickets that nodes share, stapled OCSP, client certificates, HSTS."""
+import ssl
+
+from harness import *
+
+
+def origin(**headers):
+    o = Origin()
+    o.on("/a", body=b"a", headers={"Cache-Control": "max-age=600", **headers})
+    return o
+
+
+def node_with(o, certificates, listen=(), **more):
+    port = free_port()
+    entry = {"address": f"127.0.0.1:{port}", "certificates": certificates, **dict(listen)}
+    node = Node([o.url], config={"listen": [{"address": f"127.0.0.1:{free_port()}"}, entry], **more})
+    node.tls_port = port
+    return node
+
+
+def pair(names, **more):
+    certificate, key = authority().certificate(names, **more)
+    return {"certificate": certificate, "key": key}
+
+
+def chained(entry):
+    """The same with the issuer behind the leaf."""
+    path = entry["certificate"] + ".chain"
+    with open(path, "w") as out, open(entry["certificate"]) as leaf, open(authority().pem) as issuer:
+        out.write(leaf.read() + issuer.read())
+    return dict(entry, certificate=path)
+
+
+def shake(port, ciphers=None, version=None, session=None, context=None, sni="localhost"):
+    context = context or tls_context(authority().pem, version=version)
+    if ciphers:
+        context.set_ciphers(ciphers)
+    sock = context.wrap_socket(socket.create_connection(("127.0.0.1", port), 20), server_hostname=sni, session=session)
+    return context, sock
+
+
+def test_ecdsa_and_rsa_for_the_same_names():
+    o = origin()
+    node = node_with(o, [pair(["localhost"]), pair(["other.example"]), pair(["localhost"], rsa=True)])
+    for ciphers in ("ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-GCM-SHA256"):
+        _, sock = shake(node.tls_port, ciphers, ssl.TLSVersion.TLSv1_2)
+        assert sock.cipher()[0] == ciphers
+        assert sock.getpeercert()["subject"][0][0][1] == "localhost"
+        sock.close()
+    try:
+        shake(node.tls_port, "ECDHE-RSA-AES128-GCM-SHA256", ssl.TLSVersion.TLSv1_2, sni="other.example")
+        raise AssertionError("other.example has no RSA certificate")
+    except ssl.SSLError:
+        pass
+    assert node.https("/a").status == 200
+
+
+def resumes(first, second, version):
+    context, sock = shake(first, version=version)
+    with sock:
+        sock.sendall(b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        sock.recv(4096)  # a ticket of TLS 1.3 comes behind the handshake
+        session = sock.session
+    with shake(second, session=session, context=context)[1] as again:
+        return again.session_reused
+
+
+def test_nodes_with_one_secret_resume_each_others_sessions():
+    o, folder = origin(), temp_dir("brink-ticket-")
+    secret, other = os.path.join(folder, "secret"), os.path.join(folder, "other")
+    for path, text in ((secret, "a ticket secret of some length\n"), (other, "another ticket secret, too\n")):
+        with open(path, "w") as out:
+            out.write(text)
+        os.chmod(path, 0o600)
+    certificates = [pair(["localhost"])]
+    a, b = (node_with(o, certificates, tls={"ticket_secret_file": secret}, node=name) for name in ("edge-1", "edge-2"))
+    c = node_with(o, certificates, tls={"ticket_secret_file": other}, node="edge-3")
+    d = node_with(o, certificates, node="edge-4")
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        assert resumes(a.tls_port, a.tls_port, version)
+        assert resumes(a.tls_port, b.tls_port, version), "one secret, one key"
+        assert not resumes(a.tls_port, c.tls_port, version)
+        assert not resumes(a.tls_port, d.tls_port, version)
+        assert resumes(d.tls_port, d.tls_port, version), "without a file there is one of the process"
+    with open(other, "w") as out:
+        out.write("another ticket secret, too\na ticket secret of some length\n")
+    c.process.signal(signal.SIGHUP)
+    eventually("the older secret is read, too", lambda: resumes(a.tls_port, c.tls_port, ssl.TLSVersion.TLSv1_3))
+    d.process.signal(signal.SIGHUP)
+    eventually("it was reloaded", lambda: d.metric("brink_reloads_total", outcome="ok") == 1)
+    assert resumes(d.tls_port, d.tls_port, ssl.TLSVersion.TLSv1_3)
+
+
+def ocsp_response(entry, path, days=1, revoked=False):
+    ca = authority()
+    serial = subprocess.run(["openssl", "x509", "-in", entry["certificate"], "-noout", "-serial"], check=True,
+                            capture_output=True, text=True).stdout.strip().split("=")[1]
+    index = path + ".index"
+    with open(index, "w") as out:
+        out.write(f"{'R' if revoked else 'V'}\t351231235959Z\t{'250101000000Z' if revoked else ''}\t{serial}\tunknown\t/CN=x\n")
+    subprocess.run(["openssl", "ocsp", "-index", index, "-CA", ca.pem, "-rsigner", ca.pem, "-rkey", ca.key, "-issuer", ca.pem,
+                    "-cert", entry["certificate"], "-ndays", str(days), "-respout", path], check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
+    return path
+
+
+def stapled(port):
+    done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", "localhost", "-status", "-CAfile",
+                           authority().pem], input="", capture_output=True, text=True, timeout=30)
+    return "OCSP Response Status: successful" in done.stdout and "Cert Status: good" in done.stdout
+
+
+def test_stapled_ocsp():
+    o, folder = origin(), temp_dir("brink-ocsp-")
+    entry = chained(pair(["localhost"]))
+    good = ocsp_response(entry, os.path.join(folder, "good.der"))
+    node = node_with(o, [dict(entry, ocsp=good)])
+    assert stapled(node.tls_port)
+    plain = node_with(o, [entry], node="edge-2")
+    assert not stapled(plain.tls_port)
+    bad = os.path.join(folder, "bad.der")
+    with open(bad, "wb") as out:
+        out.write(b"rubbish")
+    other = ocsp_response(chained(pair(["other.example"])), os.path.join(folder, "other.der"))
+    gone = ocsp_response(entry, os.path.join(folder, "gone.der"), revoked=True)
+    for path, word in ((bad, "DER"), (other, "not about this certificate"), (gone, "not good")):
+        broken = Node([o.url], start=False, config={"listen": [
+            {"address": f"127.0.0.1:{free_port()}", "certificates": [dict(entry, ocsp=path)]}]})
+        broken.launch()
+        assert broken.process.wait(20) == 1 and word in broken.process.log, broken.process.log
+        broken.process.gone()
+
+
+def test_client_certificates_for_clients_and_for_the_admin_api():
+    o = origin()
+    mine, key = authority().certificate(["operator"])
+    node = node_with(o, [pair(["localhost"])], listen={"client_ca": authority().pem})
+    with_it = tls_context(authority().pem)
+    with_it.load_cert_chain(mine, key)
+    assert fetch(node.tls_port, "/a", tls=with_it).status == 200
+    stranger, stranger_key = type(authority())().certificate(["operator"])
+    wrong = tls_context(authority().pem)
+    wrong.load_cert_chain(stranger, stranger_key)
+    for context in (tls_context(authority().pem), wrong):
+        try:
+            r = fetch(node.tls_port, "/a", tls=context)
+        except (OSError, Incomplete):
+            continue
+        raise AssertionError(f"without a certificate by the authority: {r}")
+
+    admin = free_port()
+    server = pair(["localhost", "127.0.0.1"])
+    closed = Node([o.url], start=False, config={"admin": {"address": f"127.0.0.1:{admin}", "certificates": [server],
+                                                           "client_ca": authority().pem,
+                                                           "tokens": [{"name": "t", "sha256": sha256("token")}]}})
+    closed.launch()
+    ctl = [program("brinkctl"), "check", "--admin", f"https://127.0.0.1:{admin}", "--ca", authority().pem]
+
+    def call(*more):
+        return subprocess.run([*ctl, *more], capture_output=True, text=True, timeout=30, env=dict(os.environ, **ENVIRONMENT))
+
+    eventually("the operator is let in", lambda: call("--certificate", mine, "--key", key).returncode == 0)
+    assert call().returncode == 3
+    closed.stop()
+
+
+def test_hsts_on_https_only_and_not_over_the_origins_own():
+    o = origin()
+    o.on("/own", body=b"own", headers={"Cache-Control": "max-age=600", "Strict-Transport-Security": "max-age=1"})
+    node = Node([o.url], site={"hsts": "365d"}, tls=True)
+    assert node.https("/a")["strict-transport-security"] == "max-age=31536000"
+    assert "strict-transport-security" not in node.get("/a")
+    assert node.https("/own").all("strict-transport-security") == ["max-age=1"]
+    with node.h2() as c:
+        assert c.get("/a")["strict-transport-security"] == "max-age=31536000"
+
+
+if __name__ == "__main__":
+    main()
