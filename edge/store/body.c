@@ -94,6 +94,25 @@ err_t body_append(body_t *b, span_t s, size_t *grown)
     return ERR_OK;
 }
 
+char *body_room(body_t *b, size_t n)
+{
+    CHECK(body_state(b) == BODY_GROWING && b->declared >= 0 &&
+          n <= (uint64_t)b->declared - atomic_load_explicit(&b->length, memory_order_relaxed));
+    if (b->last == NULL) {
+        struct body_chunk *fresh = mem_alloc(sizeof *fresh + (size_t)b->declared);
+        *fresh = (struct body_chunk){.size = (size_t)b->declared};
+        b->first = b->last = fresh;
+        b->allocated += sizeof *fresh + fresh->size;
+    }
+    return b->last->bytes + b->last->used;
+}
+
+void body_grow(body_t *b, size_t n)
+{
+    b->last->used += n;
+    atomic_store_explicit(&b->length, atomic_load_explicit(&b->length, memory_order_relaxed) + n, memory_order_release);
+}
+
 void body_end(body_t *b, body_state_t state)
 {
     CHECK(body_state(b) == BODY_GROWING && state != BODY_GROWING);

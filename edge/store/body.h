@@ -48,6 +48,9 @@ void body_unref(body_t *b);
 err_t body_append(body_t *b, span_t bytes, size_t *grown);
 /* Bytes that the next append of n would allocate. */
 size_t body_would_grow(const body_t *b, size_t n);
+/* Where the next n bytes of a body of declared length go; body_grow publishes them. */
+char *body_room(body_t *b, size_t n);
+void body_grow(body_t *b, size_t n);
 void body_end(body_t *b, body_state_t state);
 
 static inline uint64_t body_length(const body_t *b)

@@ -1,39 +1,54 @@
 /* One segment of the warm tier: one LMDB environment in one file, written once from front to back, then sealed, read,
- * and dropped whole.
+ * and dropped whole. LMDB writes it (segment_write.c); it is read by tree.h, so no reader ever touches a mapped page.
  *
- *   i: digest (16 bytes) variant (8), big-endian → id, bytes of the stream. Written last: what has no entry here isn't
- *      there.
+ *   i: digest (16 bytes) variant (8), big-endian → id, bytes of the stream, page. Written last: what has no entry here
+ *      isn't there. id 0: erased, and so in all older segments.
  *   d: id (8) chunk (4), big-endian → checksum, payload. Ids grow, so every write is an append.
- *   m: "form", "epoch", "first" (the first id), and when sealed "filter" (the Bloom filter).
+ *   m: "form", "epoch", "first" (the first id), and when sealed "filter" (checksum, Bloom filter).
  *
- * Threads: one writer at a time (segment_write* and segment_seal); readers at any time, each with its own transaction,
- * kept as short as a record takes. Errors: ERR_IO (errno is set), ERR_CORRUPT (LMDB found damage; drop the segment). */
+ * Readers see the last commit (segment_view_t). LMDB may reuse its tree pages from the third commit after, so a reader
+ * asks at the end whether what it saw was still whole (segment_view_valid).
+ *
+ * Threads: one writer at a time (segment_begin and what follows it); readers at any time. Errors: ERR_IO (errno is
+ * set), ERR_CORRUPT (damage; drop the segment), ERR_AGAIN (only when asked not to wait: it isn't in the page cache). */
 #ifndef BRINK_WARM_SEGMENT_H
 #define BRINK_WARM_SEGMENT_H
 
 #include <lmdb.h>
+#include <pthread.h>
 
 #include "edge/warm/filter.h"
 #include "edge/warm/record.h"
+#include "edge/warm/tree.h"
+
+/* Of one commit. */
+typedef struct segment_view {
+    uint64_t txnid, pages;
+    tree_db_t i, d;
+} segment_view_t;
 
 typedef struct segment {
-    atomic_int refs; /* the tier's, and one for each reader at work; the last closes the environment */
+    atomic_int refs; /* the tier's, and one for each reader at work */
     uint64_t number; /* grows; in the file's name */
     char *path;      /* as it is called now */
-    char *lock_path; /* LMDB's lock file keeps the name that it was opened under */
-    MDB_env *env;
-    MDB_dbi i, d, m;
+    int fd;          /* for reading */
+    pthread_mutex_t view_lock;
+    segment_view_t view;
     uint64_t first_id, next_id; /* ids of this segment; next_id is the writer's until sealed */
     bool sealed;
+    atomic_uint damage;              /* records that couldn't be read */
     atomic_bool bad;                 /* found damaged: not asked any more, dropped by the writer */
     bool filtered;                   /* `set` or `bloom` knows everything that is here */
     filter_set_t set;                /* of an open segment */
     filter_bloom_t bloom;            /* of a sealed one */
     _Atomic uint8_t *hit;            /* of a sealed one: a bit an id, set when it was read */
-    _Atomic uint64_t bytes, objects; /* bytes of file as last seen by the writer */
+    _Atomic uint64_t bytes, objects; /* bytes of file as last seen by the writer; entries that aren't erasures */
     /* ---- the writer's ---- */
+    MDB_env *env; /* NULL unless it is the open one */
+    MDB_dbi i, d, m;
     MDB_txn *txn;
-    uint64_t txn_bytes; /* put into the transaction, tree pages estimated */
+    uint64_t txn_bytes;  /* put into the transaction, tree pages estimated */
+    uint64_t tombstones; /* in `i` */
 } segment_t;
 
 /* What the bytes of one record cost in a segment, pages and index included. */
@@ -42,46 +57,67 @@ uint64_t segment_cost(uint64_t stream);
 /* Creates DIRECTORY/NUMBER.open. */
 err_t segment_create(const char *directory, uint64_t number, uint64_t map, uint64_t epoch, uint64_t first_id,
                      segment_t **out);
-/* Opens one that exists, looking at its file before LMDB does. ERR_CORRUPT, ERR_REFUSED: another epoch's. */
-err_t segment_open(const char *path, uint64_t number, bool sealed, uint64_t map, uint64_t epoch, segment_t **out);
+/* Opens one that exists, for reading. ERR_CORRUPT, ERR_REFUSED: another epoch's. */
+err_t segment_open(const char *path, uint64_t number, bool sealed, uint64_t epoch, segment_t **out);
 segment_t *segment_ref(segment_t *s);
-void segment_unref(segment_t *s);
-/* Removes the files; readers at work go on. */
+void segment_unref(segment_t *s); /* the writer has ended its part by then: segment_seal or segment_finish */
+/* Removes the file; readers at work go on. */
 void segment_unlink(segment_t *s);
 
-/* ---- writing: between segment_begin and segment_commit (or segment_abort) ---- */
+/* ---- writing ---- */
+/* Makes a segment that was opened unsealed the writer's, after all of its trees were looked at. Waits for the disk. */
+err_t segment_continue(segment_t *s, uint64_t map);
+/* Ends the writer's part without sealing. */
+void segment_finish(segment_t *s);
 err_t segment_begin(segment_t *s);
 /* Sum and payload of a chunk into space inside the transaction: `*payload` is to be filled (n bytes), then
- * segment_chunk_done. */
-err_t segment_write_chunk(segment_t *s, uint64_t id, uint32_t number, size_t n, char **chunk);
+ * segment_chunk_done. `*page`: where it will lie in the file if it has pages of its own, else 0. */
+err_t segment_write_chunk(segment_t *s, uint64_t id, uint32_t number, size_t n, char **chunk, uint64_t *page);
 void segment_chunk_done(char *chunk, uint64_t id, uint32_t number, size_t n);
-err_t segment_write_index(segment_t *s, digest_t digest, uint64_t variant, uint64_t id, uint64_t stream);
-err_t segment_erase(segment_t *s, digest_t digest, uint64_t variant); /* ERR_NOT_FOUND */
-err_t segment_commit(segment_t *s);                                   /* the transaction is gone in every case */
+typedef struct segment_entry {
+    uint64_t variant, id, stream, page; /* id 0: erased; page of the first chunk, 0: look it up */
+} segment_entry_t;
+err_t segment_write_index(segment_t *s, digest_t digest, const segment_entry_t *entry);
+/* What the running transaction has for it. */
+err_t segment_pending(segment_t *s, digest_t digest, uint64_t variant, segment_entry_t *out);
+/* The first variant of the digest from `variant` on in the running transaction. */
+err_t segment_pending_next(segment_t *s, digest_t digest, uint64_t variant, segment_entry_t *out);
+err_t segment_commit(segment_t *s); /* the transaction is gone in every case */
 void segment_abort(segment_t *s);
+err_t segment_sync(segment_t *s);
 /* Bytes of file that are certainly in use when the running transaction is committed. */
 uint64_t segment_used(const segment_t *s);
-/* Fills `set` of an open segment from its index; nothing may read the set meanwhile. */
-err_t segment_scan(segment_t *s);
-/* Makes it durable and gives it its final name. From here on commits are synchronous. The Bloom filter is built and
- * stored, but in use only after the caller has put it into `bloom`. */
+/* Makes it durable and gives it its final name; the writer's part is over. The Bloom filter is built and stored, but in
+ * use only after the caller has put it into `bloom`. */
 err_t segment_seal(segment_t *s, filter_bloom_t *bloom);
 void segment_make_hit_bits(segment_t *s);
 
 /* ---- reading ---- */
-err_t segment_read(segment_t *s, MDB_txn **txn);
-typedef struct segment_entry {
-    uint64_t variant, id, stream;
-} segment_entry_t;
-/* The next variant of the digest, in order; *cursor is NULL at first and closed by the call that answers ERR_NOT_FOUND
- * or an error, or by segment_variants_end. */
-err_t segment_variants(segment_t *s, MDB_txn *txn, digest_t digest, MDB_cursor **cursor, segment_entry_t *out);
-void segment_variants_end(MDB_cursor **cursor);
+/* Reading one segment as it was at a commit; nothing to release. Large: one a thread and level. */
+typedef struct segment_reader {
+    segment_t *s;
+    segment_view_t view;
+    tree_file_t file;
+    tree_cursor_t cursor;
+    bool begun; /* segment_variants */
+} segment_reader_t;
+void segment_read(segment_reader_t *r, segment_t *s, bool nowait);
+/* What was read, and what wasn't found, was so at that commit. False: read again. */
+bool segment_valid(const segment_reader_t *r);
+/* The next variant of the digest, in order, erasures too; ERR_NOT_FOUND: no more. */
+err_t segment_variants(segment_reader_t *r, digest_t digest, segment_entry_t *out);
 /* One variant. */
-err_t segment_find(segment_t *s, MDB_txn *txn, digest_t digest, uint64_t variant, segment_entry_t *out);
-/* Payload of a chunk as it lies in the file, its pages asked for in one go; the checksum beside it, not yet compared.
- */
-err_t segment_chunk(segment_t *s, MDB_txn *txn, uint64_t id, uint32_t number, span_t *payload, uint64_t *sum);
+err_t segment_find(segment_reader_t *r, digest_t digest, uint64_t variant, segment_entry_t *out);
+/* The first `n` payload bytes of a chunk that has `whole` of them, and the sum of these; `page` as in the entry, for
+ * chunk 0. */
+err_t segment_chunk(segment_reader_t *r, uint64_t id, uint32_t number, uint64_t page, size_t whole, char *to, size_t n,
+                    uint64_t *sum);
+/* Up to n payload bytes of the first chunk, without knowing its length. */
+err_t segment_first(segment_reader_t *r, uint64_t id, char *to, size_t n, size_t *got);
+/* Hints that a record will be read from `from` on, `n` bytes: its chunks lie one behind the other, mostly. */
+void segment_ahead(segment_reader_t *r, const segment_entry_t *entry, uint64_t from, uint64_t n);
+/* Fills `set` of an open segment from its index; nothing may read the set meanwhile. */
+err_t segment_scan(segment_t *s);
 
 static inline bool segment_owns(const segment_t *s, uint64_t id)
 {

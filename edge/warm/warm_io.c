@@ -21,6 +21,7 @@ enum {
     WARM_QUEUE_BYTES = 16 * 1024 * 1024,
     WARM_COMMIT_MS = 50,
     WARM_MAX_BATCH = 4096, /* objects in one transaction */
+    WARM_ROTATIONS = 3,    /* commits before one write fits: the transaction, the segment */
     WARM_STALL_MS = 100,
     WARM_RETRY_MS = 1000 /* after a failure to write, so long nothing is tried */
 };
@@ -130,7 +131,7 @@ static void *warm_reader(void *arg)
         if (!stop) {
             int64_t began = clock_nanos();
             warm_injected_stall(w);
-            g->object = warm_lmdb_lookup(w->disk, g);
+            (void)warm_lmdb_lookup(w->disk, g, false, &g->object);
             warm_add(&w->gets, 1);
             if (clock_nanos() - began >= WARM_STALL_MS * (int64_t)1000000)
                 warm_add(&w->stalls, 1);
@@ -338,7 +339,12 @@ static err_t warm_write_one(warm_t *w, warm_batch_t *b, warm_write_t *x)
     uint64_t id = 0;
     err_t e;
     if (x->o == NULL) {
-        warm_lmdb_remove(w->disk, (warm_erase_t){x->digest, x->variant, x->whole_key}); /* not there: as well */
+        warm_erase_t which = {x->digest, x->variant, x->whole_key};
+        e = warm_lmdb_remove(w->disk, which);
+        for (unsigned tries = 0; e == ERR_AGAIN && tries < WARM_ROTATIONS; tries++) {
+            warm_commit(w, b);
+            e = warm_lmdb_remove(w->disk, which);
+        }
     } else {
         if (object_dead(x->o)) {
             warm_forget(x->o);
@@ -347,7 +353,7 @@ static err_t warm_write_one(warm_t *w, warm_batch_t *b, warm_write_t *x)
         }
         x->mark = atomic_load_explicit(&x->o->stamp.mark, memory_order_acquire);
         e = warm_lmdb_write(w->disk, x->o, x->mark, &id);
-        if (e == ERR_AGAIN) {
+        for (unsigned tries = 0; e == ERR_AGAIN && tries < WARM_ROTATIONS; tries++) {
             warm_commit(w, b);
             e = warm_lmdb_write(w->disk, x->o, x->mark, &id);
         }

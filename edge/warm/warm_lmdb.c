@@ -17,6 +17,7 @@
 #include "edge/base/mem.h"
 #include "edge/policy/reuse.h"
 #include "edge/tbl/metrics.h"
+#include "edge/warm/guard.h"
 #include "edge/warm/warm_priv.h"
 
 warm_counts_t *warm_lmdb_counts(warm_lmdb_t *l)
@@ -52,14 +53,19 @@ void warm_lmdb_drop(warm_lmdb_t *l, segment_t *s, _Atomic uint64_t *counter)
     pthread_rwlock_unlock(&l->lock);
     if (l->open == s)
         l->open = NULL;
-    if (s->txn != NULL)
-        segment_abort(s);
+    segment_finish(s);
     metrics_add2(METRIC_EVICTIONS, LABEL_TIER_DISK,
                  counter == &l->counts.dropped_full ? LABEL_REASON_ROTATED : LABEL_REASON_DAMAGED,
                  atomic_load_explicit(&s->objects, memory_order_relaxed));
     segment_unlink(s);
     segment_unref(s);
     warm_count(counter);
+}
+
+static void warm_lmdb_open_is(warm_lmdb_t *l, segment_t *s)
+{
+    l->open = s;
+    guard_mark(l->directory, s->number);
 }
 
 uint64_t warm_lmdb_bytes(warm_lmdb_t *l)
@@ -159,81 +165,86 @@ static err_t warm_lmdb_seal(warm_lmdb_t *l, segment_t *s)
     return ERR_OK;
 }
 
-/* A record of another segment, chunk by chunk under a new number. */
-static err_t warm_lmdb_copy(warm_lmdb_t *l, segment_t *from, MDB_txn *txn, const segment_entry_t *e, digest_t digest)
+/* A record of another segment, chunk by chunk under a new number. ERR_NOT_FOUND: it can't be read; its first chunks are
+ * then without an index entry, so nobody finds them. */
+static err_t warm_lmdb_copy(warm_lmdb_t *l, segment_reader_t *from, const segment_entry_t *e, digest_t digest)
 {
-    uint64_t id = l->next_id, chunks = record_chunks(e->stream);
-    for (uint32_t k = 0; k < chunks; k++) {
-        span_t payload;
-        uint64_t sum;
+    segment_entry_t copy = {.variant = e->variant, .id = l->next_id, .stream = e->stream};
+    uint64_t left = e->stream, page, sum;
+    l->open->next_id = ++l->next_id;
+    for (uint32_t k = 0; left > 0; k++) {
+        size_t n = left < RECORD_PAYLOAD ? (size_t)left : RECORD_PAYLOAD;
         char *chunk;
-        err_t err = segment_chunk(from, txn, e->id, k, &payload, &sum);
-        if (err == ERR_OK && record_sum(payload, e->id, k) != sum)
-            err = ERR_CORRUPT;
+        err_t err = ERR_OK;
+        if (l->open->txn_bytes >= WARM_COMMIT_BYTES && (err = segment_commit(l->open)) == ERR_OK)
+            err = segment_begin(l->open);
         if (err == ERR_OK)
-            err = segment_write_chunk(l->open, id, k, payload.n, &chunk);
+            err = segment_write_chunk(l->open, copy.id, k, n, &chunk, &page);
         if (err != ERR_OK)
             return err;
-        memcpy(chunk + 8, payload.p, payload.n);
-        segment_chunk_done(chunk, id, k, payload.n);
+        if (segment_chunk(from, e->id, k, e->page, n, chunk + 8, n, &sum) != ERR_OK ||
+            record_sum(span_of(chunk + 8, n), e->id, k) != sum) {
+            memset(chunk, 0, n + 8);
+            warm_count(&l->counts.corrupt);
+            return ERR_NOT_FOUND;
+        }
+        segment_chunk_done(chunk, copy.id, k, n);
+        if (k == 0)
+            copy.page = page;
+        left -= n;
     }
-    l->next_id++;
-    l->open->next_id = l->next_id;
     warm_lmdb_learn(l, l->open, digest);
-    return segment_write_index(l->open, digest, e->variant, id, e->stream);
+    return segment_write_index(l->open, digest, &copy);
 }
 
+/* Does a newer segment say anything of it? One that can't be read might. */
 static bool warm_lmdb_superseded(warm_lmdb_t *l, const segment_t *by, digest_t digest, uint64_t variant)
 {
+    segment_reader_t r;
+    segment_entry_t e;
     for (size_t i = 0; i < l->n && l->segment[i] != by; i++) { /* only this thread changes the list */
         segment_t *s = l->segment[i];
-        MDB_txn *txn;
-        segment_entry_t e;
         if (!warm_lmdb_segment_maybe(s, digest))
             continue;
-        if (s->txn != NULL) {
-            if (segment_find(s, s->txn, digest, variant, &e) == ERR_OK)
-                return true;
-        } else if (segment_read(s, &txn) == ERR_OK) {
-            err_t err = segment_find(s, txn, digest, variant, &e);
-            mdb_txn_abort(txn);
-            if (err == ERR_OK)
-                return true;
-        }
+        segment_read(&r, s, false);
+        if ((s->txn != NULL ? segment_pending(s, digest, variant, &e) : segment_find(&r, digest, variant, &e)) !=
+            ERR_NOT_FOUND)
+            return true;
     }
     return false;
 }
 
+/* What is worth copying under that number. */
+static bool warm_lmdb_worth(warm_lmdb_t *l, segment_reader_t *from, uint64_t id, char *head, record_t *r,
+                            segment_entry_t *entry)
+{
+    size_t n;
+    return segment_first(from, id, head, RECORD_MAX_HEAD, &n) == ERR_OK &&
+           record_parse(span_of(head, n), r) == ERR_OK && r->mark != MARK_HARD &&
+           segment_find(from, r->digest, r->variant, entry) == ERR_OK && entry->id == id &&
+           entry->stream == r->head_size + r->body_size && !warm_lmdb_superseded(l, from->s, r->digest, r->variant);
+}
+
 static err_t warm_lmdb_second_chance(warm_lmdb_t *l, segment_t *victim)
 {
-    MDB_txn *txn;
     uint64_t left = l->limit / WARM_REINSERT_PART;
-    if (!victim->sealed || victim->hit == NULL || segment_read(victim, &txn) != ERR_OK)
+    if (!victim->sealed || victim->hit == NULL || atomic_load_explicit(&victim->bad, memory_order_relaxed))
         return ERR_OK;
+    segment_reader_t from;
+    char *head = mem_alloc(RECORD_MAX_HEAD);
+    segment_read(&from, victim, false);
     err_t e = segment_begin(l->open);
     for (uint64_t id = victim->first_id; e == ERR_OK && id < victim->next_id; id++) {
-        if (!segment_was_hit(victim, id))
-            continue;
-        span_t first;
-        uint64_t sum;
         record_t r;
         segment_entry_t entry;
-        if (segment_chunk(victim, txn, id, 0, &first, &sum) != ERR_OK || record_parse(first, &r) != ERR_OK ||
-            segment_find(victim, txn, r.digest, r.variant, &entry) != ERR_OK || entry.id != id ||
-            entry.stream != r.head_size + r.body_size || r.mark == MARK_HARD)
+        if (!segment_was_hit(victim, id) || !warm_lmdb_worth(l, &from, id, head, &r, &entry))
             continue;
         uint64_t cost = segment_cost(entry.stream);
         if (cost > left)
             continue;
-        if (warm_lmdb_superseded(l, victim, r.digest, r.variant))
-            continue;
         digest_t digest = r.digest;
-        e = warm_lmdb_copy(l, victim, txn, &entry, digest);
-        if (e == ERR_CORRUPT) {
-            /* its first chunks are without an index entry: never found */
-            warm_count(&l->counts.corrupt);
-            l->next_id++;
-            l->open->next_id = l->next_id;
+        e = warm_lmdb_copy(l, &from, &entry, digest);
+        if (e == ERR_NOT_FOUND) {
             e = ERR_OK;
             continue;
         }
@@ -243,13 +254,10 @@ static err_t warm_lmdb_second_chance(warm_lmdb_t *l, segment_t *victim)
         if (e == ERR_OK && l->open->txn_bytes >= WARM_COMMIT_BYTES && (e = segment_commit(l->open)) == ERR_OK)
             e = segment_begin(l->open);
     }
-    mdb_txn_abort(txn);
-    if (l->open->txn != NULL) {
-        if (e == ERR_OK)
-            e = segment_commit(l->open);
-        else
-            segment_abort(l->open);
-    }
+    free(head);
+    if (e == ERR_OK)
+        return segment_commit(l->open);
+    segment_abort(l->open);
     return e;
 }
 
@@ -268,7 +276,7 @@ static err_t warm_lmdb_rotate(warm_lmdb_t *l)
     }
     l->next_number++;
     warm_lmdb_add(l, s);
-    l->open = s;
+    warm_lmdb_open_is(l, s);
     while (l->n > 1 && warm_lmdb_bytes(l) + l->limit + l->margin > l->size) {
         segment_t *victim = l->segment[l->n - 1];
         e = warm_lmdb_second_chance(l, victim);
@@ -292,7 +300,8 @@ static void warm_lmdb_drop_condemned(warm_lmdb_t *l)
 static err_t warm_lmdb_write_stream(warm_lmdb_t *l, object_t *o, uint32_t mark, size_t head, uint64_t stream)
 {
     body_cursor_t cursor = {0};
-    uint64_t left = stream, id = l->open->next_id - 1;
+    uint64_t left = stream, page;
+    segment_entry_t entry = {.variant = o->variant, .id = l->open->next_id - 1, .stream = stream};
     err_t e;
     for (uint32_t k = 0; left > 0; k++) {
         size_t n = left < RECORD_PAYLOAD ? (size_t)left : RECORD_PAYLOAD, at = 8;
@@ -300,9 +309,10 @@ static err_t warm_lmdb_write_stream(warm_lmdb_t *l, object_t *o, uint32_t mark, 
         if (l->open->txn_bytes >= WARM_COMMIT_BYTES &&
             ((e = segment_commit(l->open)) != ERR_OK || (e = segment_begin(l->open)) != ERR_OK))
             return e;
-        if ((e = segment_write_chunk(l->open, id, k, n, &chunk)) != ERR_OK)
+        if ((e = segment_write_chunk(l->open, entry.id, k, n, &chunk, &page)) != ERR_OK)
             return e;
         if (k == 0) {
+            entry.page = page;
             record_pack(o, mark, chunk + at, head);
             at += head;
         }
@@ -311,11 +321,29 @@ static err_t warm_lmdb_write_stream(warm_lmdb_t *l, object_t *o, uint32_t mark, 
             CHECK(body_read(o->body, &cursor, UINT64_MAX, &v, 1, n + 8 - at) == 1);
             memcpy(chunk + at, v.iov_base, v.iov_len);
         }
-        segment_chunk_done(chunk, id, k, n);
+        segment_chunk_done(chunk, entry.id, k, n);
         left -= n;
     }
     warm_lmdb_learn(l, l->open, o->digest);
-    return segment_write_index(l->open, o->digest, o->variant, id, stream);
+    return segment_write_index(l->open, o->digest, &entry);
+}
+
+/* Room for `cost` in a running transaction of the open segment. ERR_AGAIN: commit first, then ask again. */
+static err_t warm_lmdb_room(warm_lmdb_t *l, uint64_t cost)
+{
+    bool running = l->open != NULL && l->open->txn != NULL;
+    if (running && l->open->txn_bytes >= WARM_COMMIT_BYTES)
+        return ERR_AGAIN;
+    if (l->open == NULL || segment_used(l->open) + cost + cost / 8 > l->limit) {
+        if (running)
+            return ERR_AGAIN;
+        err_t e = warm_lmdb_commit(l);
+        if (e == ERR_OK)
+            e = warm_lmdb_rotate(l);
+        if (e != ERR_OK)
+            return e;
+    }
+    return l->open->txn == NULL ? segment_begin(l->open) : ERR_OK;
 }
 
 err_t warm_lmdb_write(warm_lmdb_t *l, object_t *o, uint32_t mark, uint64_t *id)
@@ -326,20 +354,8 @@ err_t warm_lmdb_write(warm_lmdb_t *l, object_t *o, uint32_t mark, uint64_t *id)
     uint64_t stream = head + body_length(o->body), cost = segment_cost(stream);
     if (cost > warm_lmdb_most(l))
         return ERR_TOO_BIG;
-    bool running = l->open != NULL && l->open->txn != NULL;
-    if (running && l->open->txn_bytes >= WARM_COMMIT_BYTES)
-        return ERR_AGAIN;
-    if (l->open == NULL || segment_used(l->open) + cost + cost / 8 > l->limit) {
-        if (running)
-            return ERR_AGAIN;
-        err_t e = warm_lmdb_commit(l); /* erasures in older segments: nothing erased may be copied */
-        if (e == ERR_OK)
-            e = warm_lmdb_rotate(l);
-        if (e != ERR_OK)
-            return e;
-    }
-    err_t e = ERR_OK;
-    if (l->open->txn == NULL && (e = segment_begin(l->open)) != ERR_OK)
+    err_t e = warm_lmdb_room(l, cost);
+    if (e != ERR_OK)
         return e;
     *id = l->next_id++;
     l->open->next_id = l->next_id;
@@ -353,48 +369,103 @@ err_t warm_lmdb_write(warm_lmdb_t *l, object_t *o, uint32_t mark, uint64_t *id)
     return e;
 }
 
-/* Erases in the segment's running transaction, beginning one if there is something to erase. */
-static err_t warm_lmdb_erase_one(warm_lmdb_t *l, segment_t *s, const warm_erase_t *x)
+/* ---- erasing ----
+ *
+ * Only the open segment is ever changed: an entry without a record stands there for what is erased, and every reader
+ * meets it before what is older. It is as long-lived as it must be: older segments are dropped before it. */
+
+static err_t warm_lmdb_erase_variant(warm_lmdb_t *l, digest_t digest, uint64_t variant)
 {
-    if (!warm_lmdb_segment_maybe(s, x->digest))
-        return ERR_OK;
-    err_t e = s->txn == NULL ? segment_begin(s) : ERR_OK;
-    for (bool more = true; e == ERR_OK && more; more = x->whole_key) {
-        segment_entry_t entry = {.variant = x->variant};
-        if (x->whole_key) {
-            MDB_cursor *cursor = NULL;
-            e = segment_variants(s, s->txn, x->digest, &cursor, &entry);
-            segment_variants_end(&cursor);
-        }
-        if (e == ERR_OK && (e = segment_erase(s, x->digest, entry.variant)) == ERR_OK)
-            warm_count(&l->counts.removed);
+    segment_reader_t r;
+    segment_entry_t found = {0}, own;
+    for (size_t i = 0; i < l->n; i++) {
+        segment_t *s = l->segment[i];
+        if (s == l->open || !warm_lmdb_segment_maybe(s, digest))
+            continue;
+        segment_read(&r, s, false);
+        err_t e = segment_find(&r, digest, variant, &found);
+        if (e == ERR_OK)
+            break; /* also an erasure: what is below is erased */
+        if (e != ERR_NOT_FOUND)
+            warm_lmdb_condemn(s); /* what can't be erased must not be found */
     }
-    if (e == ERR_OK || e == ERR_NOT_FOUND)
+    if (found.id == 0 && (l->open == NULL || !warm_lmdb_segment_maybe(l->open, digest)))
         return ERR_OK;
-    warm_lmdb_condemn(s); /* what can't be erased must not be found */
-    return e;
+    err_t e = warm_lmdb_room(l, WARM_ERASURE);
+    if (e != ERR_OK)
+        return e;
+    e = warm_lmdb_segment_maybe(l->open, digest) ? segment_pending(l->open, digest, variant, &own) : ERR_NOT_FOUND;
+    if (e == ERR_NOT_FOUND)
+        own = found;
+    else if (e != ERR_OK)
+        return e;
+    if (own.id == 0)
+        return ERR_OK; /* erased already, or nowhere */
+    l->open->txn_bytes += WARM_ERASURE;
+    warm_count(&l->counts.removed);
+    warm_lmdb_learn(l, l->open, digest);
+    return segment_write_index(l->open, digest, &(segment_entry_t){.variant = variant});
 }
 
-/* In the open segment at once; in sealed ones at the commit, one after the other, so that no two write transactions are
- * open at a time. What the running transaction puts is newer than any of those. */
-void warm_lmdb_remove(warm_lmdb_t *l, warm_erase_t which)
+static err_t warm_lmdb_erase_key(warm_lmdb_t *l, digest_t digest)
 {
-    if (l->open != NULL)
-        warm_lmdb_erase_one(l, l->open, &which);
+    segment_reader_t r;
+    segment_entry_t entry;
+    err_t e = ERR_OK;
+    for (size_t i = 0; i < l->n; i++) {
+        segment_t *s = l->segment[i];
+        if (s == l->open || !warm_lmdb_segment_maybe(s, digest))
+            continue;
+        for (segment_read(&r, s, false); (e = segment_variants(&r, digest, &entry)) == ERR_OK;)
+            if (entry.id != 0 && (e = warm_lmdb_erase_variant(l, digest, entry.variant)) != ERR_OK)
+                return e;
+        if (e != ERR_NOT_FOUND)
+            warm_lmdb_condemn(s);
+    }
+    if (l->open == NULL || !warm_lmdb_segment_maybe(l->open, digest))
+        return ERR_OK;
+    if ((e = warm_lmdb_room(l, WARM_ERASURE)) != ERR_OK)
+        return e;
+    for (uint64_t from = 0; (e = segment_pending_next(l->open, digest, from, &entry)) == ERR_OK;) {
+        if (entry.id != 0 && (e = warm_lmdb_erase_variant(l, digest, entry.variant)) != ERR_OK)
+            return e;
+        if (entry.variant == UINT64_MAX)
+            return ERR_OK;
+        from = entry.variant + 1;
+    }
+    return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
+static err_t warm_lmdb_erase(warm_lmdb_t *l, const warm_erase_t *x)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (warm_lmdb_segment_maybe(l->segment[i], x->digest))
+            return x->whole_key ? warm_lmdb_erase_key(l, x->digest) : warm_lmdb_erase_variant(l, x->digest, x->variant);
+    return ERR_OK;
+}
+
+err_t warm_lmdb_remove(warm_lmdb_t *l, warm_erase_t which)
+{
+    err_t e = warm_lmdb_erase(l, &which);
+    if (e == ERR_AGAIN)
+        return e;
+    if (e != ERR_OK)
+        l->failed = e;
     if (l->erase_n == l->erase_cap) {
         l->erase_cap = l->erase_cap == 0 ? 64 : l->erase_cap * 2;
         l->erase = mem_realloc(l->erase, l->erase_cap * sizeof *l->erase);
     }
     l->erase[l->erase_n++] = which;
+    return e;
 }
 
-static void warm_lmdb_erase(warm_lmdb_t *l, segment_t *s)
+/* After a commit that failed: what was erased with it must not be found, so segments that may hold it go. */
+static void warm_lmdb_erase_at_any_price(warm_lmdb_t *l)
 {
-    err_t e = ERR_OK;
-    for (size_t i = 0; i < l->erase_n && e == ERR_OK; i++)
-        e = warm_lmdb_erase_one(l, s, &l->erase[i]);
-    if (s->txn != NULL && segment_commit(s) != ERR_OK)
-        warm_lmdb_condemn(s);
+    for (size_t k = 0; k < l->erase_n; k++)
+        for (size_t i = 0; i < l->n; i++)
+            if (warm_lmdb_segment_maybe(l->segment[i], l->erase[k].digest))
+                warm_lmdb_condemn(l->segment[i]);
 }
 
 /* LMDB calls a write that was cut short by a full file system an I/O error. */
@@ -411,15 +482,15 @@ err_t warm_lmdb_commit(warm_lmdb_t *l)
     if (e == ERR_OK && l->open != NULL && l->open->txn != NULL)
         e = segment_commit(l->open);
     if (e != ERR_OK && l->open != NULL) {
-        log_warn("warm tier: %s can't be written: %s", l->open->path, e == ERR_IO ? strerror(errno) : err_text(e));
-        if (e != ERR_IO || (errno != ENOSPC && !warm_lmdb_no_space(l)))
+        int reason = errno;
+        segment_abort(l->open);
+        log_warn("warm tier: %s can't be written: %s", l->open->path, e == ERR_IO ? strerror(reason) : err_text(e));
+        warm_lmdb_erase_at_any_price(l);
+        if (e != ERR_IO || (reason != ENOSPC && !warm_lmdb_no_space(l)))
             warm_lmdb_condemn(l->open); /* a new file may do better */
         else if (l->n > 1)
             warm_lmdb_drop(l, l->segment[l->n - 1], &l->counts.dropped_full);
     }
-    for (size_t i = 0; i < l->n && l->erase_n > 0; i++)
-        if (l->segment[i] != l->open)
-            warm_lmdb_erase(l, l->segment[i]);
     l->erase_n = 0;
     warm_lmdb_drop_condemned(l);
     return e;
@@ -427,7 +498,7 @@ err_t warm_lmdb_commit(warm_lmdb_t *l)
 
 err_t warm_lmdb_sync(warm_lmdb_t *l)
 {
-    return l->open == NULL || mdb_env_sync(l->open->env, 1) == 0 ? ERR_OK : ERR_IO;
+    return l->open == NULL ? ERR_OK : segment_sync(l->open);
 }
 
 void warm_lmdb_prepare(warm_lmdb_t *l)
@@ -436,7 +507,11 @@ void warm_lmdb_prepare(warm_lmdb_t *l)
         segment_t *s = l->segment[i];
         if (s->sealed || s->filtered)
             continue;
-        if (segment_scan(s) != ERR_OK) {
+        err_t e = segment_scan(s);
+        if (e == ERR_OK)
+            e = segment_continue(s, l->limit * 4);
+        if (e != ERR_OK) {
+            log_warn("warm tier: %s is damaged and is dropped: %s", s->path, err_text(e));
             warm_lmdb_drop(l, s, &l->counts.dropped_bad);
             continue;
         }
@@ -444,7 +519,7 @@ void warm_lmdb_prepare(warm_lmdb_t *l)
         s->filtered = true;
         pthread_rwlock_unlock(&l->lock);
         if (i == 0)
-            l->open = s;
+            warm_lmdb_open_is(l, s);
         else
             warm_lmdb_seal(l, s);
     }
@@ -455,10 +530,9 @@ void warm_lmdb_close(warm_lmdb_t *l)
     warm_lmdb_commit(l);
     if (l->open != NULL)
         warm_lmdb_seal(l, l->open);
-    for (size_t i = 0; i < l->n; i++) {
-        unlink(l->segment[i]->lock_path);
+    guard_mark(NULL, 0);
+    for (size_t i = 0; i < l->n; i++)
         segment_unref(l->segment[i]);
-    }
     close(l->lock_fd);
     pthread_rwlock_destroy(&l->lock);
     free(l->directory);

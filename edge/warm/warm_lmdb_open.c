@@ -17,6 +17,7 @@
 #include "edge/base/check.h"
 #include "edge/base/log.h"
 #include "edge/base/mem.h"
+#include "edge/warm/guard.h"
 #include "edge/warm/warm_priv.h"
 
 enum {
@@ -78,7 +79,7 @@ static int warm_file_newer(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-/* Segment files, newest first; LMDB's lock files, which mean nothing while nobody has the environments open, go. */
+/* Segment files, newest first. */
 static warm_file_t *warm_list(const char *directory, size_t *n, uint64_t *bytes)
 {
     warm_file_t *files = NULL;
@@ -97,7 +98,7 @@ static warm_file_t *warm_list(const char *directory, size_t *n, uint64_t *bytes)
         bool sealed = strcmp(kind, "seal") == 0;
         if (!sealed && strcmp(kind, "open") != 0) {
             if (strcmp(kind, "seal-lock") == 0 || strcmp(kind, "open-lock") == 0)
-                unlinkat(dirfd(d), e->d_name, 0);
+                unlinkat(dirfd(d), e->d_name, 0); /* of an earlier version */
             continue;
         }
         if (fstatat(dirfd(d), e->d_name, &st, 0) == 0)
@@ -124,7 +125,9 @@ static bool warm_lmdb_unseal(warm_lmdb_t *l, const char *path, char *opened, siz
 
 static void warm_lmdb_load(warm_lmdb_t *l, const warm_file_t *files, size_t n, bool same_boot)
 {
-    uint64_t first_of_newer = UINT64_MAX;
+    uint64_t first_of_newer = UINT64_MAX, crashed = 0;
+    if (!guard_take_mark(l->directory, &crashed))
+        crashed = UINT64_MAX;
     for (size_t i = 0; i < n; i++) {
         char path[4096], opened[4096];
         bool sealed = files[i].sealed;
@@ -137,6 +140,12 @@ static void warm_lmdb_load(warm_lmdb_t *l, const warm_file_t *files, size_t n, b
             warm_count(&l->counts.dropped_boot);
             continue;
         }
+        if (files[i].number == crashed) {
+            log_warn("warm tier: the process died while it wrote %s: it is left out", path);
+            unlink(path);
+            warm_count(&l->counts.dropped_bad);
+            continue;
+        }
         if (l->n == WARM_MAX_SEGMENTS - 1) {
             unlink(path);
             warm_count(&l->counts.dropped_full);
@@ -147,7 +156,7 @@ static void warm_lmdb_load(warm_lmdb_t *l, const warm_file_t *files, size_t n, b
             sealed = false;
         }
         segment_t *s;
-        err_t e = segment_open(path, files[i].number, sealed, l->limit * 4, l->epoch, &s);
+        err_t e = segment_open(path, files[i].number, sealed, l->epoch, &s);
         if (e == ERR_OK && s->next_id > first_of_newer) {
             segment_unref(s); /* numbers that overlap: somebody has put files together */
             e = ERR_CORRUPT;
@@ -155,10 +164,7 @@ static void warm_lmdb_load(warm_lmdb_t *l, const warm_file_t *files, size_t n, b
         if (e != ERR_OK) {
             log_warn("warm tier: %s is dropped: %s", path,
                      e == ERR_REFUSED ? "it belongs to another purge ledger" : err_text(e));
-            char lock[4200];
-            snprintf(lock, sizeof lock, "%s-lock", path);
             unlink(path);
-            unlink(lock);
             warm_count(e == ERR_REFUSED ? &l->counts.dropped_epoch : &l->counts.dropped_bad);
             continue;
         }

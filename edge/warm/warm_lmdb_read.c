@@ -1,7 +1,7 @@
 /* Lookups: the variants of a digest from the newest segment to the oldest, heads first, then the body of the best.
  *
- * What the file says is looked at in place, but used only as a copy that was checked after it was made: whatever
- * happens to the file meanwhile, the bytes that leave here are those that were written. */
+ * Everything is read as a copy and checked as that copy: whatever happens to the file meanwhile, the bytes that leave
+ * here are those that were written. On a loop the same is done with reads that don't wait. */
 #include <stdlib.h>
 
 #include "edge/base/check.h"
@@ -9,106 +9,67 @@
 #include "edge/policy/reuse.h"
 #include "edge/warm/warm_priv.h"
 
-enum { WARM_VARIANTS_LOOKED = 256 /* entries of one digest that one lookup reads */ };
+enum {
+    WARM_VARIANTS_LOOKED = 256,  /* entries of one digest that one lookup reads */
+    WARM_FIRST_READ = 16 * 1024, /* of a record: the head and, mostly, all of it */
+    WARM_TRIES = 3,              /* until a segment that is being written holds still */
+    WARM_AHEAD = 4 * 1024 * 1024
+};
 
-typedef struct warm_pin {
-    segment_t *s;
-    MDB_txn *txn;
-} warm_pin_t;
+/* What a lookup has found so far. */
+typedef struct warm_found {
+    segment_t *s; /* NULL: nothing */
+    segment_entry_t entry;
+    record_t record; /* views into `bytes` */
+    char *bytes;     /* the first `n` of the stream */
+    size_t n;
+    uint64_t sum; /* of the first chunk */
+} warm_found_t;
 
-static size_t warm_lmdb_pin(warm_lmdb_t *l, digest_t digest, warm_pin_t *pins)
+typedef struct warm_lookup {
+    warm_lmdb_t *l;
+    warm_get_t *g;
+    bool nowait;
+    size_t seen_n;
+    warm_found_t best;
+    uint64_t seen[WARM_VARIANTS_LOOKED];
+} warm_lookup_t;
+
+static size_t warm_lmdb_pin(warm_lmdb_t *l, digest_t digest, segment_t **pins)
 {
     size_t n = 0;
     pthread_rwlock_rdlock(&l->lock);
     for (size_t i = 0; i < l->n; i++)
-        if (warm_lmdb_segment_maybe(l->segment[i], digest))
-            pins[n++] = (warm_pin_t){.s = segment_ref(l->segment[i])};
+        if (warm_lmdb_segment_maybe(l->segment[i], digest) &&
+            !atomic_load_explicit(&l->segment[i]->bad, memory_order_relaxed))
+            pins[n++] = segment_ref(l->segment[i]);
     pthread_rwlock_unlock(&l->lock);
     return n;
 }
 
-static void warm_lmdb_unpin(warm_pin_t *pins, size_t n)
+static size_t warm_lmdb_first_chunk(const segment_entry_t *e)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (pins[i].txn != NULL)
-            mdb_txn_abort(pins[i].txn);
-        segment_unref(pins[i].s);
-    }
+    return e->stream < RECORD_PAYLOAD ? (size_t)e->stream : RECORD_PAYLOAD;
 }
 
-static err_t warm_lmdb_head(segment_t *s, MDB_txn *txn, const segment_entry_t *e, digest_t digest, record_t *r,
-                            span_t *first)
+/* The beginning of a record, with its head whole. */
+static err_t warm_lmdb_head(segment_reader_t *r, digest_t digest, warm_found_t *f)
 {
-    uint64_t sum;
-    err_t err = segment_chunk(s, txn, e->id, 0, first, &sum);
-    if (err == ERR_OK)
-        err = record_parse(*first, r);
-    if (err == ERR_OK &&
-        (!hash_eq(r->digest, digest) || r->variant != e->variant || r->head_size + r->body_size != e->stream))
-        err = ERR_CORRUPT;
-    return err;
-}
-
-/* The body, copied and then checked as it was copied: nobody can change it between. */
-static body_t *warm_lmdb_body(segment_t *s, MDB_txn *txn, const segment_entry_t *e, const record_t *r)
-{
-    body_t *body = body_new((int64_t)r->body_size);
-    body_cursor_t cursor = {0};
-    uint64_t left = e->stream, chunks = record_chunks(e->stream);
-    for (uint32_t k = 0; k < chunks; k++) {
-        span_t payload;
-        uint64_t sum;
-        if (segment_chunk(s, txn, e->id, k, &payload, &sum) != ERR_OK ||
-            payload.n != (left < RECORD_PAYLOAD ? left : RECORD_PAYLOAD))
-            goto bad;
-        left -= payload.n;
-        char *copy = NULL;
-        span_t part = payload;
-        if (k == 0) {
-            /* the head was checked by itself, but its copy is what the sum covers */
-            part = span_from(payload, r->head_size);
-            copy = mem_alloc(payload.n);
-            memcpy(copy, payload.p, payload.n);
-            bool right = record_sum(span_of(copy, payload.n), e->id, k) == sum &&
-                         body_append(body, span_of(copy + r->head_size, part.n), NULL) == ERR_OK;
-            free(copy);
-            if (!right)
-                goto bad;
-            body_seek(body, &cursor, part.n);
-            continue;
-        }
-        struct iovec v;
-        if (body_append(body, part, NULL) != ERR_OK || body_read(body, &cursor, UINT64_MAX, &v, 1, SIZE_MAX) != 1 ||
-            v.iov_len != part.n || record_sum(span_of(v.iov_base, v.iov_len), e->id, k) != sum)
-            goto bad;
+    size_t whole = warm_lmdb_first_chunk(&f->entry);
+    f->n = whole < WARM_FIRST_READ ? whole : WARM_FIRST_READ;
+    f->bytes = mem_alloc(f->n > 0 ? f->n : 1);
+    err_t e = segment_chunk(r, f->entry.id, 0, f->entry.page, whole, f->bytes, f->n, &f->sum);
+    if (e == ERR_OK && record_parse(span_of(f->bytes, f->n), &f->record) != ERR_OK) {
+        e = f->n < whole ? ERR_OK : ERR_CORRUPT; /* perhaps a long head */
+        f->n = whole < RECORD_MAX_HEAD ? whole : RECORD_MAX_HEAD;
+        f->bytes = mem_realloc(f->bytes, f->n > 0 ? f->n : 1);
+        e = e != ERR_OK ? e : segment_chunk(r, f->entry.id, 0, f->entry.page, whole, f->bytes, f->n, &f->sum);
+        e = e != ERR_OK ? e : record_parse(span_of(f->bytes, f->n), &f->record);
     }
-    body_end(body, BODY_COMPLETE);
-    return body;
-bad:
-    body_unref(body);
-    return NULL;
-}
-
-/* What of `r` points into the file is copied, so that it is checked and used as the same bytes. */
-static object_t *warm_lmdb_object(segment_t *s, MDB_txn *txn, const segment_entry_t *e, const record_t *mapped,
-                                  span_t first)
-{
-    object_t *o = NULL;
-    char *head = mem_alloc(mapped->head_size);
-    memcpy(head, first.p, mapped->head_size);
-    record_t r;
-    if (record_parse(span_of(head, mapped->head_size), &r) == ERR_OK && hash_eq(r.digest, mapped->digest) &&
-        r.body_size == mapped->body_size) {
-        body_t *body = warm_lmdb_body(s, txn, e, &r);
-        if (body != NULL)
-            o = record_object(&r, body);
-    }
-    free(head);
-    if (o != NULL) {
-        atomic_store_explicit(&o->disk_id, e->id, memory_order_relaxed);
-        atomic_store_explicit(&o->flags, OBJECT_ON_DISK | OBJECT_FROM_DISK, memory_order_relaxed);
-    }
-    return o;
+    if (e == ERR_OK && (!hash_eq(f->record.digest, digest) || f->record.variant != f->entry.variant ||
+                        f->record.head_size + f->record.body_size != f->entry.stream))
+        e = ERR_CORRUPT;
+    return e;
 }
 
 static bool warm_lmdb_newer(const stored_t *a, const stored_t *b)
@@ -116,61 +77,189 @@ static bool warm_lmdb_newer(const stored_t *a, const stored_t *b)
     return a->date != b->date ? a->date > b->date : a->response_time > b->response_time;
 }
 
-object_t *warm_lmdb_lookup(warm_lmdb_t *l, warm_get_t *g)
+static bool warm_lmdb_seen(warm_lookup_t *k, uint64_t variant)
 {
-    warm_pin_t pins[WARM_MAX_SEGMENTS];
-    uint64_t seen[WARM_VARIANTS_LOOKED];
-    size_t seen_n = 0, n = warm_lmdb_pin(l, g->digest, pins);
-    const warm_pin_t *from = NULL;
-    segment_entry_t entry, best_entry = {0};
-    record_t r, best = {0};
-    span_t first, best_first = SPAN_NONE;
-    for (size_t i = 0; i < n; i++) {
-        segment_t *s = pins[i].s;
-        if (atomic_load_explicit(&s->bad, memory_order_relaxed))
-            continue;
-        err_t e = segment_read(s, &pins[i].txn);
-        if (e != ERR_OK) {
-            pins[i].txn = NULL;
-            continue;
-        }
-        MDB_cursor *cursor = NULL;
-        while (seen_n < WARM_VARIANTS_LOOKED &&
-               (e = segment_variants(s, pins[i].txn, g->digest, &cursor, &entry)) == ERR_OK) {
-            size_t k = 0;
-            while (k < seen_n && seen[k] != entry.variant)
-                k++;
-            if (k < seen_n)
-                continue; /* a newer segment has it, whatever it says */
-            seen[seen_n++] = entry.variant;
-            if (warm_lmdb_head(s, pins[i].txn, &entry, g->digest, &r, &first) != ERR_OK) {
-                warm_count(&l->counts.corrupt);
-                continue;
+    for (size_t i = 0; i < k->seen_n; i++)
+        if (k->seen[i] == variant)
+            return true;
+    k->seen[k->seen_n++] = variant;
+    return false;
+}
+
+/* A record that can't be read is a miss; a segment with many of them is not worth asking. */
+static void warm_lmdb_damaged(warm_lookup_t *k, segment_t *s)
+{
+    warm_count(&k->l->counts.corrupt);
+    if (atomic_fetch_add_explicit(&s->damage, 1, memory_order_relaxed) + 1 >= WARM_MAX_DAMAGE)
+        warm_lmdb_condemn(s);
+}
+
+/* Better than what newer segments have, and than what this one had so far? */
+static bool warm_lmdb_better(const warm_lookup_t *k, const warm_found_t *mine, const warm_found_t *f)
+{
+    const record_t *r = &f->record;
+    return r->mark != MARK_HARD && (mine->s == NULL || warm_lmdb_newer(&r->meta, &mine->record.meta)) &&
+           (k->best.s == NULL || warm_lmdb_newer(&r->meta, &k->best.record.meta)) &&
+           k->g->match(k->g, r->key, r->selecting, &r->meta);
+}
+
+static err_t warm_lmdb_ask(warm_lookup_t *k, segment_reader_t *r, warm_found_t *mine)
+{
+    warm_found_t f = {.s = r->s};
+    err_t e = ERR_NOT_FOUND;
+    while (k->seen_n < WARM_VARIANTS_LOOKED && (e = segment_variants(r, k->g->digest, &f.entry)) == ERR_OK) {
+        if (warm_lmdb_seen(k, f.entry.variant) || f.entry.id == 0)
+            continue; /* a newer segment has it, whatever it says; or it was erased */
+        e = warm_lmdb_head(r, k->g->digest, &f);
+        bool better = e == ERR_OK && warm_lmdb_better(k, mine, &f);
+        free(better ? mine->bytes : f.bytes);
+        if (better)
+            *mine = f;
+        if (e == ERR_AGAIN)
+            return e;
+        if (e != ERR_OK && segment_valid(r))
+            warm_lmdb_damaged(k, r->s);
+        e = ERR_NOT_FOUND;
+    }
+    return e;
+}
+
+/* The next older segment's word. Commits may have gone over what was being read: then once more. ERR_CLOSED: it didn't
+ * hold still. */
+static err_t warm_lmdb_ask_whole(warm_lookup_t *k, segment_t *s)
+{
+    size_t seen = k->seen_n;
+    segment_reader_t r;
+    for (unsigned tries = 0; tries < WARM_TRIES; tries++) {
+        warm_found_t mine = {0};
+        k->seen_n = seen;
+        segment_read(&r, s, k->nowait);
+        err_t e = warm_lmdb_ask(k, &r, &mine);
+        if (e != ERR_AGAIN && segment_valid(&r)) {
+            if (mine.s != NULL) {
+                free(k->best.bytes);
+                k->best = mine;
             }
-            if (r.mark == MARK_HARD || (from != NULL && !warm_lmdb_newer(&r.meta, &best.meta)) ||
-                !g->match(g, r.key, r.selecting, &r.meta))
-                continue;
-            from = &pins[i];
-            best = r;
-            best_first = first;
-            best_entry = entry;
+            if (e == ERR_CORRUPT || e == ERR_IO)
+                warm_lmdb_condemn(s);
+            return ERR_OK;
         }
-        segment_variants_end(&cursor);
-        if (e == ERR_CORRUPT)
-            warm_lmdb_condemn(s);
+        free(mine.bytes);
+        if (e == ERR_AGAIN)
+            return e;
     }
-    object_t *o = NULL;
-    if (from != NULL) {
-        uint64_t bytes = sizeof(object_t) + sizeof(body_t) + best_entry.stream + 256;
-        bool room = g->admit == NULL || g->admit(g, bytes);
-        if (room && g->admit != NULL)
-            g->granted = bytes;
-        if (room && (o = warm_lmdb_object(from->s, from->txn, &best_entry, &best, best_first)) == NULL)
-            warm_count(&l->counts.corrupt);
+    return ERR_CLOSED;
+}
+
+/* ---- the body ---- */
+
+/* Chunk `number` of n bytes, checked as the copy that it is. */
+static err_t warm_lmdb_chunk(const warm_found_t *f, uint32_t number, char *to, size_t n)
+{
+    segment_reader_t r;
+    uint64_t sum;
+    for (unsigned tries = 0;; tries++) {
+        segment_read(&r, f->s, false); /* the newest commit: older trees are written over */
+        err_t e = segment_chunk(&r, f->entry.id, number, f->entry.page, n, to, n, &sum);
+        if (e == ERR_OK && record_sum(span_of(to, n), f->entry.id, number) == sum)
+            return ERR_OK;
+        if (segment_valid(&r) || tries == WARM_TRIES)
+            return e == ERR_OK ? ERR_CORRUPT : e;
     }
-    warm_lmdb_unpin(pins, n);
-    if (o != NULL)
-        warm_lmdb_touch(l, best_entry.id);
-    warm_count(o != NULL ? &l->counts.hits : &l->counts.misses);
-    return o;
+}
+
+/* The first chunk whole: mostly it is there already. It is parsed again as what was checked. */
+static err_t warm_lmdb_first(warm_found_t *f)
+{
+    size_t whole = warm_lmdb_first_chunk(&f->entry);
+    digest_t digest = f->record.digest;
+    if (f->n == whole)
+        return record_sum(span_of(f->bytes, whole), f->entry.id, 0) == f->sum ? ERR_OK : ERR_CORRUPT;
+    f->bytes = mem_realloc(f->bytes, whole);
+    f->n = whole;
+    err_t e = warm_lmdb_chunk(f, 0, f->bytes, whole);
+    if (e == ERR_OK)
+        e = record_parse(span_of(f->bytes, whole), &f->record);
+    bool same = e == ERR_OK && hash_eq(f->record.digest, digest) && f->record.variant == f->entry.variant &&
+                f->record.head_size + f->record.body_size == f->entry.stream;
+    return e == ERR_OK && !same ? ERR_CORRUPT : e;
+}
+
+static err_t warm_lmdb_body(warm_found_t *f, body_t *body)
+{
+    uint64_t left = f->entry.stream - f->n;
+    segment_reader_t r;
+    err_t e = body_append(body, span_from(span_of(f->bytes, f->n), f->record.head_size), NULL);
+    for (uint32_t k = 1; e == ERR_OK && left > 0; k++) {
+        size_t n = left < RECORD_PAYLOAD ? (size_t)left : RECORD_PAYLOAD;
+        if (k % (WARM_AHEAD / RECORD_CHUNK) == 1) {
+            segment_read(&r, f->s, false);
+            segment_ahead(&r, &f->entry, (uint64_t)k * RECORD_CHUNK, left < WARM_AHEAD ? left : WARM_AHEAD);
+        }
+        if ((e = warm_lmdb_chunk(f, k, body_room(body, n), n)) == ERR_OK)
+            body_grow(body, n);
+        left -= n;
+    }
+    return e;
+}
+
+static err_t warm_lmdb_object(warm_found_t *f, object_t **out)
+{
+    err_t e = warm_lmdb_first(f);
+    if (e != ERR_OK)
+        return e;
+    body_t *body = body_new((int64_t)f->record.body_size);
+    if ((e = warm_lmdb_body(f, body)) != ERR_OK) {
+        body_unref(body);
+        return e;
+    }
+    body_end(body, BODY_COMPLETE);
+    object_t *o = record_object(&f->record, body);
+    atomic_store_explicit(&o->disk_id, f->entry.id, memory_order_relaxed);
+    atomic_store_explicit(&o->flags, OBJECT_ON_DISK | OBJECT_FROM_DISK, memory_order_relaxed);
+    *out = o;
+    return ERR_OK;
+}
+
+/* ---- a lookup ---- */
+
+static err_t warm_lmdb_answer(warm_lookup_t *k, object_t **out)
+{
+    warm_found_t *f = &k->best;
+    if (f->s == NULL)
+        return ERR_NOT_FOUND;
+    if (k->nowait && (f->n < warm_lmdb_first_chunk(&f->entry) || f->entry.stream > f->n))
+        return ERR_AGAIN;
+    uint64_t bytes = sizeof(object_t) + sizeof(body_t) + f->entry.stream + 256;
+    if (k->g->admit != NULL) {
+        if (!k->g->admit(k->g, bytes))
+            return ERR_NOT_FOUND;
+        k->g->granted = bytes;
+    }
+    err_t e = warm_lmdb_object(f, out);
+    if (e != ERR_OK)
+        warm_lmdb_damaged(k, f->s);
+    return e;
+}
+
+err_t warm_lmdb_lookup(warm_lmdb_t *l, warm_get_t *g, bool nowait, object_t **out)
+{
+    segment_t *pins[WARM_MAX_SEGMENTS];
+    warm_lookup_t k = {.l = l, .g = g, .nowait = nowait};
+    size_t n = warm_lmdb_pin(l, g->digest, pins);
+    err_t e = ERR_OK;
+    *out = NULL;
+    for (size_t i = 0; i < n && e == ERR_OK; i++)
+        e = warm_lmdb_ask_whole(&k, pins[i]);
+    if (e == ERR_OK)
+        e = warm_lmdb_answer(&k, out);
+    if (e == ERR_OK)
+        warm_lmdb_touch(l, k.best.entry.id);
+    free(k.best.bytes);
+    for (size_t i = 0; i < n; i++)
+        segment_unref(pins[i]);
+    if (e == ERR_AGAIN)
+        return e;
+    warm_count(e == ERR_OK ? &l->counts.hits : &l->counts.misses);
+    return e == ERR_OK ? ERR_OK : ERR_NOT_FOUND;
 }

@@ -9,8 +9,10 @@
 
 enum {
     WARM_COMMIT_BYTES = 4 * 1024 * 1024,
+    WARM_MAX_DAMAGE = 64,    /* records of a segment that can't be read; then it is dropped */
     WARM_MAX_SEGMENTS = 64,  /* more are left over only from a configuration with a larger size */
     WARM_SLACK = 256 * 1024, /* of tree pages that the estimate of a record does not see */
+    WARM_ERASURE = 128,      /* bytes that an erasure costs */
     WARM_REINSERT_PART = 4   /* at most a quarter of a segment is filled with what was hit in the dropped one */
 };
 
@@ -41,7 +43,7 @@ struct warm_lmdb {
     segment_t *open; /* also segment[0]; NULL = none yet */
     uint64_t next_number, next_id;
     err_t failed;        /* the running transaction was given up */
-    warm_erase_t *erase; /* from sealed segments, at the next commit */
+    warm_erase_t *erase; /* of the running transaction */
     size_t erase_n, erase_cap;
 };
 
@@ -62,14 +64,16 @@ bool warm_lmdb_touch(warm_lmdb_t *l, uint64_t id);
 uint64_t warm_lmdb_most(const warm_lmdb_t *l); /* bytes of the largest record */
 
 /* ---- helper threads ---- */
-object_t *warm_lmdb_lookup(warm_lmdb_t *l, warm_get_t *g);
+/* A reference, or NULL. `nowait`, on a loop: ERR_AGAIN = it would take the disk, or much copying; nothing was done. */
+err_t warm_lmdb_lookup(warm_lmdb_t *l, warm_get_t *g, bool nowait, object_t **out);
 
 /* ---- the one writer ---- */
-/* Completes what a start left undone: filters of segments that were not sealed. */
+/* Completes what a start left undone: segments that were not sealed are looked at whole, and written on. */
 void warm_lmdb_prepare(warm_lmdb_t *l);
 /* Adds to the running transaction (beginning one). ERR_AGAIN: commit first, then ask again. */
 err_t warm_lmdb_write(warm_lmdb_t *l, object_t *o, uint32_t mark, uint64_t *id);
-void warm_lmdb_remove(warm_lmdb_t *l, warm_erase_t which); /* in force with the next commit */
+/* In force with the next commit. ERR_AGAIN: commit first, then ask again. */
+err_t warm_lmdb_remove(warm_lmdb_t *l, warm_erase_t which);
 err_t warm_lmdb_commit(warm_lmdb_t *l);
 err_t warm_lmdb_sync(warm_lmdb_t *l);
 
