@@ -112,6 +112,7 @@ static err_t worker_open(worker_t *w)
         .node_member = w->o.node_member,
         .via = w->via,
         .started = w->o.started,
+        .clock = clock_now,
     };
     request_env_init(&w->env);
     w->env.fetch = (fetch_deps_t){

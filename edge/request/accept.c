@@ -6,8 +6,9 @@
 #include "edge/request/request_priv.h"
 
 enum {
-    ACCEPT_CATCH_UP = 250
-}; /* ms that a request from an edge waits for the purge stream before it goes to the origin */
+    ACCEPT_CATCH_UP = 250, /* ms that a request from an edge waits for the purge stream before it goes to the origin */
+    ACCEPT_ROUNDING = 2    /* ms by which a duration and a copy's start may be off together */
+};
 
 static bool accept_been_here(const request_t *rq)
 {
@@ -40,6 +41,14 @@ static err_t accept_cursor(const tier_t *t, ledger_cursor_t *out)
     return ERR_OK;
 }
 
+/* From a duration to a time by our own clock. The request was sent before now, by the clock as it is and not as it was
+ * when this turn of the loop began (a node may have been stopped in between). Both nodes count in whole ms. */
+static void accept_demand(request_t *rq)
+{
+    msec_t now = rq->env->clock != NULL ? rq->env->clock().wall : rq->env->loop->now.wall;
+    rq->tier_newer = now - rq->tier.newer_than + ACCEPT_ROUNDING;
+}
+
 /* The tier's signature, if this node is a shield and the request carries one. It speaks for the scheme that the client
  * used, which the connection between the two nodes doesn't show. Before anything is made of the request. */
 static err_t accept_tier(request_t *rq)
@@ -63,6 +72,8 @@ static err_t accept_tier(request_t *rq)
         rq->tier_refused = tier_refusal(err);
         return err;
     }
+    if (rq->tier.newer_than >= 0)
+        accept_demand(rq);
     rq->from_tier = true;
     x->scheme = scheme;
     return ERR_OK;

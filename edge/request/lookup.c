@@ -27,7 +27,7 @@ bool lookup_too_old(const request_t *rq, msec_t started)
 {
     if (!rq->from_tier || rq->tier.newer_than < 0)
         return false;
-    return started < rq->env->started || rq->env->loop->now.wall - started > rq->tier.newer_than;
+    return started < rq->env->started || started < rq->tier_newer;
 }
 
 mark_t lookup_mark(request_t *rq, object_t *o)

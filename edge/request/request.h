@@ -40,6 +40,7 @@ typedef struct request_env {
     span_t node_member;           /* as a member of Cache-Status: a token, or quoted */
     span_t via;                   /* this node's member of Via: "1.1 NODE (brink)" */
     msec_t started;               /* wall, of this process: older copies are infinitely old to a demand by duration */
+    now_t (*clock)(void);         /* reads the clock, where the loop's (once a turn) is too old; NULL: the loop's */
     const unsigned *site_labels;  /* metrics label of each conf site */
     _Atomic uint32_t *refreshing; /* by conf site: background refreshes under way, of all workers; NULL: not limited */
     uint64_t random;              /* early.c */

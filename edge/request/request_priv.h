@@ -78,6 +78,7 @@ typedef struct request {
     bool from_tier;
     tier_t tier;
     ledger_cursor_t tier_cursor;
+    msec_t tier_newer;        /* wall: what began before may not be used, if the edge demands anything of that kind */
     msec_t retry_after;       /* of an answer of our own; 0: not said */
     const char *tier_refused; /* why the tier's signature was not believed */
     loop_message_t caught_up;

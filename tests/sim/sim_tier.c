@@ -224,6 +224,50 @@ Test(sim_tier, such_a_request_does_not_join_a_fetch_from_before_the_purge)
     pair_close(p);
 }
 
+static now_t late;
+
+static now_t clock_of_late(void)
+{
+    return late;
+}
+
+/* The edge purges (outside the stream) at the very ms in which the shield's fetch began, and asks at once. */
+static void purge_and_ask(pair_t p)
+{
+    ledger_value_t v = {.kind = LEDGER_URL, .digest = key_uri_digest(SPAN("site.example/a"))};
+    ledger_append(
+        p.edge->ledger,
+        &(ledger_entry_t){.level = MARK_HARD, .values = &v, .n = 1, .outside = true, .boot = p.edge->now.boot}, NULL);
+    world_client_t *c = world_get(p.edge, 0, "/a", NULL);
+    world_client_t *at_shield = world_carry(p.edge, world_last_call(p.edge), p.shield);
+    cr_assert_eq(p.shield->calls, 2, "it waits for a fetch that may be from before the purge");
+    world_answer(p.shield, p.shield->call[1], 200, FRESH, "new");
+    world_brought(p.edge, world_last_call(p.edge), at_shield);
+    is_body(c, 200, "new");
+    world_answer(p.shield, p.shield->call[0], 200, FRESH, "old");
+}
+
+Test(sim_tier, clocks_that_count_whole_milliseconds_do_not_hide_an_older_fetch)
+{
+    pair_t p = pair_open(NULL, 0);
+    world_get(p.shield, 1, "/a", NULL);
+    purge_and_ask(p);
+    pair_close(p);
+}
+
+Test(sim_tier, nor_does_a_turn_of_the_loop_that_took_long)
+{
+    pair_t p = pair_open(NULL, 0);
+    world_get(p.shield, 1, "/a", NULL);
+    world_pass(p.edge, 300); /* the shield read its clock 300 ms ago, and then this request */
+    late = p.shield->now;
+    late.wall += 300;
+    late.boot += 300;
+    p.shield->env[0].clock = clock_of_late;
+    purge_and_ask(p);
+    pair_close(p);
+}
+
 /* ---- stale ---- */
 
 Test(sim_tier, what_a_shield_marks_as_stale_is_passed_on_as_stale_and_not_kept)
