@@ -150,13 +150,13 @@ static void node_measure_tiers(node_t *n)
     metrics_gauge_set(METRIC_DISK_STORED, 0, (int64_t)d.put_bytes);
     metrics_gauge_set(METRIC_DISK_WRITTEN, 0, (int64_t)d.written_bytes);
     metrics_gauge_set(METRIC_DISK_DAMAGED, 0, (int64_t)(d.corrupt + d.segments_dropped_bad));
-    metrics_gauge_set(METRIC_DISK_STALLS, 0, (int64_t)d.stalls);
     metrics_gauge_set(METRIC_WRITE_AMPLIFICATION, 0,
                       d.put_bytes > 0 ? (double)d.written_bytes / (double)d.put_bytes : 1);
     metrics_gauge_set(METRIC_ADMISSIONS, LABEL_ADMISSION_WRITTEN, (int64_t)d.puts);
     metrics_gauge_set(METRIC_ADMISSIONS, LABEL_ADMISSION_QUEUE_FULL, (int64_t)d.dropped_full);
     metrics_gauge_set(METRIC_ADMISSIONS, LABEL_ADMISSION_FAILED, (int64_t)(d.dropped_big + d.dropped_error));
     metrics_gauge_set(METRIC_DISK_READS, LABEL_READ_THREAD, (int64_t)d.gets);
+    metrics_gauge_set(METRIC_DISK_READS, LABEL_READ_RESIDENT, (int64_t)d.gets_now);
     metrics_gauge_set(METRIC_DISK_ERRORS, 0, (int64_t)d.dropped_error);
 }
 

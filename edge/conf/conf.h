@@ -193,6 +193,7 @@ typedef struct conf_disk {
     bool present;
     span_t path; /* directory */
     uint64_t size;
+    msec_t wait; /* a request waits so long for the disk, then it goes upstream */
 } conf_disk_t;
 
 typedef struct conf_upstream {

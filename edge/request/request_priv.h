@@ -67,7 +67,7 @@ typedef struct request {
     bool over;           /* the last send was made */
     bool gone;
     bool cacheable; /* GET or HEAD that may be looked up */
-    bool tried_disk;
+    bool tried_disk, disk_gave_up;
     bool distrust;      /* shield: nothing stored here may answer this edge */
     bool private_fetch; /* its own, uncollapsed, unstored */
     bool own;           /* what is delivered was fetched for the cache: conditions and ranges are answered here */
@@ -91,6 +91,7 @@ typedef struct request {
     reuse_verdict_t verdict;
     list_t promotion_link;
     struct promotion *promotion;
+    loop_timer_t disk_timer; /* runs while it waits for that */
     uint64_t began; /* ledger head read before the fetch */
 
     /* collapse */
@@ -136,8 +137,13 @@ bool admit_client(request_t *rq, request_go_t *go);
 err_t admit_split(request_t *rq);
 bool admit_signed(request_t *rq, request_go_t *go);
 
-/* lookup.c */
+/* lookup_disk.c */
+/* Asks the disk. True: wait for it. False: rq->stored is what it had, or NULL. */
+bool lookup_disk(request_t *rq);
 void lookup_cancel(request_t *rq);
+
+/* lookup.c */
+bool lookup_match(const object_t *o, void *arg); /* arg: the request_t */
 /* A shield's copy whose fetch began at `started` (wall) is older than the asking edge allows. */
 bool lookup_too_old(const request_t *rq, msec_t started);
 /* Do the selecting fields of a response select it for this request (RFC 9111 4.1)? */

@@ -64,6 +64,12 @@ typedef struct warm_get {
 
 /* False: certainly not there (a few hundred nanoseconds, no disk). Any thread. True may be wrong (1 in 200). */
 bool warm_maybe(warm_t *w, digest_t digest);
+/* Answers at once, if that takes nothing but the page cache and little copying: ERR_OK with a reference (as `done` gets
+ * it; `match` and `admit` are called from here), ERR_NOT_FOUND: it isn't there, ERR_AGAIN: warm_get. On the loop; some
+ * microseconds. Of `g` only digest, match, admit and granted are used. */
+err_t warm_get_now(warm_t *w, warm_get_t *g, object_t **out);
+/* Every helper thread has been in one read for longer than that: the disk doesn't answer now. Any thread. */
+bool warm_stalled(const warm_t *w, msec_t longer);
 /* `done` is called exactly once, later, from the loop. */
 void warm_get(warm_t *w, warm_get_t *g);
 /* A hit in memory of an object that came from here or was written here: keeps it from falling off the end. Any thread,
@@ -95,10 +101,11 @@ err_t warm_flush(warm_t *w, msec_t deadline);
 typedef struct warm_stats {
     uint64_t budget, bytes; /* of files */
     uint64_t objects, segments;
-    uint64_t memory;             /* bytes of memory for filters and hit bits */
-    uint64_t gets, hits, misses; /* answers of helper threads; misses are the filters' errors */
-    uint64_t refused_reads;      /* the queue of reads was full, or no room in memory */
-    uint64_t puts, put_bytes;    /* written: objects, and their bytes before the tier's own overhead */
+    uint64_t memory;          /* bytes of memory for filters and hit bits */
+    uint64_t gets, gets_now;  /* answers of helper threads, and on the loops */
+    uint64_t hits, misses;    /* of both; misses are the filters' errors */
+    uint64_t refused_reads;   /* the queue of reads was full, or no room in memory */
+    uint64_t puts, put_bytes; /* written: objects, and their bytes before the tier's own overhead */
     uint64_t dropped_full, dropped_big, dropped_error;
     uint64_t reinserted, removed;
     uint64_t segments_dropped_full, segments_dropped_bad, segments_dropped_epoch, segments_dropped_boot;
@@ -109,7 +116,8 @@ typedef struct warm_stats {
 } warm_stats_t;
 void warm_stats(warm_t *w, warm_stats_t *out);
 
-/* Fault injection: every disk operation of the helper threads first waits so long. 0 = off. */
+/* Fault injection: every disk operation of the helper threads first waits so long, and nothing is in the page cache.
+ * 0 = off; who waits then goes on. */
 void warm_stall(warm_t *w, msec_t each);
 
 #endif

@@ -39,9 +39,11 @@ struct warm {
     warm_lmdb_t *disk;
     pthread_t readers[WARM_MAX_READERS], writer;
     unsigned readers_n;
+    atomic_uint readers_begun;
     uint64_t queue_most;
     msec_t commit_ms;
     _Atomic int64_t stall;
+    _Atomic int64_t busy_since[WARM_MAX_READERS]; /* nanoseconds; 0: that reader is free */
 
     pthread_mutex_t read_mutex;
     pthread_cond_t read_ready;
@@ -59,8 +61,8 @@ struct warm {
     uint64_t sync_wanted;
     bool writes_stop;
 
-    _Atomic uint64_t gets, refused_reads, puts, put_bytes, dropped_full, dropped_big, dropped_error, written_bytes,
-        stalls;
+    _Atomic uint64_t gets, gets_now, refused_reads, puts, put_bytes, dropped_full, dropped_big, dropped_error,
+        written_bytes, stalls;
 };
 
 static void warm_add(_Atomic uint64_t *counter, uint64_t n)
@@ -70,9 +72,9 @@ static void warm_add(_Atomic uint64_t *counter, uint64_t n)
 
 static void warm_injected_stall(warm_t *w)
 {
-    int64_t ms = atomic_load_explicit(&w->stall, memory_order_relaxed);
-    if (ms > 0)
-        usleep((useconds_t)(ms * 1000));
+    int64_t began = clock_nanos();
+    while (clock_nanos() - began < atomic_load_explicit(&w->stall, memory_order_relaxed) * 1000000)
+        usleep(1000);
 }
 
 void warm_stall(warm_t *w, msec_t each)
@@ -93,6 +95,31 @@ static void warm_answer(loop_message_t *m)
 bool warm_maybe(warm_t *w, digest_t digest)
 {
     return warm_lmdb_maybe(w->disk, digest);
+}
+
+err_t warm_get_now(warm_t *w, warm_get_t *g, object_t **out)
+{
+    if (atomic_load_explicit(&w->stall, memory_order_relaxed) > 0)
+        return ERR_AGAIN;
+    g->granted = 0;
+    err_t e = warm_lmdb_lookup(w->disk, g, true, out);
+    if (e != ERR_AGAIN)
+        warm_add(&w->gets_now, 1);
+    return e;
+}
+
+bool warm_stalled(const warm_t *w, msec_t longer)
+{
+    int64_t now = 0;
+    for (unsigned i = 0; i < w->readers_n; i++) {
+        int64_t since = atomic_load_explicit(&w->busy_since[i], memory_order_relaxed);
+        if (since == 0)
+            return false;
+        now = now != 0 ? now : clock_nanos();
+        if (now - since < longer * 1000000)
+            return false;
+    }
+    return true;
 }
 
 void warm_get(warm_t *w, warm_get_t *g)
@@ -117,6 +144,7 @@ void warm_get(warm_t *w, warm_get_t *g)
 static void *warm_reader(void *arg)
 {
     warm_t *w = arg;
+    _Atomic int64_t *busy_since = &w->busy_since[atomic_fetch_add(&w->readers_begun, 1)];
     pthread_mutex_lock(&w->read_mutex);
     for (;;) {
         while (list_empty(&w->reads) && !w->reads_stop)
@@ -130,11 +158,13 @@ static void *warm_reader(void *arg)
         warm_get_t *g = LIST_ITEM(link, warm_get_t, link);
         if (!stop) {
             int64_t began = clock_nanos();
+            atomic_store_explicit(busy_since, began, memory_order_relaxed);
             warm_injected_stall(w);
             (void)warm_lmdb_lookup(w->disk, g, false, &g->object);
             warm_add(&w->gets, 1);
             if (clock_nanos() - began >= WARM_STALL_MS * (int64_t)1000000)
                 warm_add(&w->stalls, 1);
+            atomic_store_explicit(busy_since, 0, memory_order_relaxed);
         }
         loop_post(g->loop, &g->message); /* `g` is the loop's again */
         pthread_mutex_lock(&w->read_mutex);
@@ -485,6 +515,7 @@ void warm_stats(warm_t *w, warm_stats_t *out)
     warm_lmdb_measure(w->disk, out);
     const warm_counts_t *c = warm_lmdb_counts(w->disk);
     out->gets = w->gets;
+    out->gets_now = w->gets_now;
     out->hits = c->hits;
     out->misses = c->misses;
     out->refused_reads = w->refused_reads;

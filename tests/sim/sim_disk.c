@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "edge/tbl/metrics.h"
 #include "world.h"
@@ -216,5 +217,73 @@ Test(sim_disk, what_is_too_large_for_memory_lives_on_disk)
     store_stats_t s;
     store_stats(w->store, &s);
     cr_expect_eq(s.objects, 0);
+    world_free(w);
+}
+
+static world_t *waiting_world(void)
+{
+    return world_open(&(world_options_t){
+        .disk = true,
+        .more = "memory: {size: 8MiB, max_object: 256KiB}\ndisk: {path: unused, size: 64MiB, wait: 50ms}"});
+}
+
+static uint64_t counted(metric_t metric)
+{
+    return metrics_value(metric, 0);
+}
+
+Test(sim_disk, who_waits_too_long_for_the_disk_goes_upstream)
+{
+    world_t *w = waiting_world();
+    store(w, "/a", NULL, FRESH, "hello");
+    to_disk(w, "/a", NULL);
+    forget(w);
+    warm_stall(w->warm, 60000);
+    uint64_t before = counted(METRIC_DISK_STALLS);
+    world_client_t *c = world_get(w, 0, "/a", NULL), *d = world_get(w, 0, "/a", NULL),
+                   *cached = world_get(w, 0, "/a", "cache-control: only-if-cached");
+    world_pass(w, 40);
+    cr_expect(w->calls == 1 && !c->head);
+    world_pass(w, 20);
+    cr_assert_eq(w->calls, 2, "one for both");
+    world_answer(w, world_last_call(w), 200, FRESH, "hello again");
+    is_body(c, 200, "hello again");
+    is_body(d, 200, "hello again");
+    cr_expect(world_says(c, "cache-status", "fwd=uri-miss; fwd-status=200; stored; detail=disk-wait"), "%.*s",
+              SPAN_ARG(world_field(c, "cache-status")));
+    cr_expect_eq(counted(METRIC_DISK_STALLS) - before, 2);
+    cr_expect(!cached->head, "it may not go upstream");
+    warm_stall(w->warm, 0);
+    world_disk(w);
+    cr_expect(cached->done && cached->status == 200);
+    is_body(world_get(w, 0, "/a", NULL), 200, "hello again"); /* what came late from the disk doesn't replace it */
+    cr_expect_eq(w->calls, 2);
+    world_free(w);
+}
+
+Test(sim_disk, a_disk_that_answers_nobody_is_not_asked)
+{
+    world_t *w = waiting_world();
+    char target[16];
+    for (int i = 0; i < 5; i++) {
+        snprintf(target, sizeof target, "/%d", i);
+        store(w, target, NULL, FRESH, "hello");
+        to_disk(w, target, NULL);
+    }
+    forget(w);
+    warm_stall(w->warm, 60000);
+    for (int i = 0; i < 4; i++) { /* a helper thread each */
+        snprintf(target, sizeof target, "/%d", i);
+        world_get(w, 0, target, NULL);
+    }
+    usleep(80000);
+    cr_assert_eq(w->calls, 5);
+    world_client_t *c = world_get(w, 0, "/4", NULL);
+    cr_assert_eq(w->calls, 6, "at once");
+    world_answer(w, world_last_call(w), 200, FRESH, "from the origin");
+    is_body(c, 200, "from the origin");
+    warm_stall(w->warm, 0);
+    world_disk(w);
+    cr_expect_eq(w->calls, 6, "the others had their answer from the disk");
     world_free(w);
 }

@@ -1,5 +1,6 @@
 /* The warm tier as its users see it: put, get, remove, restart, full disk, full queues. */
 #include <criterion/criterion.h>
+#include <sys/uio.h>
 
 #include "edge/policy/reuse.h"
 #include "tests/unit/edge/warm/disk.h"
@@ -336,7 +337,9 @@ Test(warm_io, a_slow_disk_drops_writes_and_reads_and_never_blocks)
     }
     cr_assert_lt(clock_nanos() - began, 700 * (int64_t)1000000, "nothing of this waits for the disk");
     cr_assert_geq(disk_stats(&d).refused_reads, 90);
-    cr_assert_eq(warm_flush(d.warm, clock_now().boot + 20), ERR_TIMEOUT);
+    cr_assert_eq(warm_flush(d.warm, clock_now().boot + 120), ERR_TIMEOUT);
+    cr_assert(warm_stalled(d.warm, 50));
+    cr_assert_not(warm_stalled(d.warm, 10000));
     warm_stall(d.warm, 0);
     unsigned found = 0;
     for (size_t i = 0; i < WARM_MAX_READS + 100; i++) {
@@ -421,5 +424,62 @@ Test(warm_io, what_can_not_be_opened_says_why)
     snprintf(other.path, sizeof other.path, "%.200s/lock/x", d.path);
     cr_assert_eq(disk_open(&other), ERR_IO);
     cr_assert(strstr(other.sentence, "can't be written") != NULL, "%s", other.sentence);
+    end();
+}
+
+/* May this file system be asked for what is in the page cache alone? */
+static bool answers_without_waiting(void)
+{
+    char path[512], byte = 0;
+    struct iovec v = {.iov_base = &byte, .iov_len = 1};
+    snprintf(path, sizeof path, "%s/lock", d.path);
+    int fd = open(path, O_RDWR);
+    bool yes = fd >= 0 && pwrite(fd, &byte, 1, 0) == 1 && preadv2(fd, &v, 1, 0, RWF_NOWAIT) == 1;
+    close(fd);
+    return yes;
+}
+
+Test(warm_io, what_is_in_the_page_cache_is_answered_at_once)
+{
+    begin();
+    if (!answers_without_waiting()) {
+        end();
+        return;
+    }
+    static const size_t sizes[] = {0, 100, 3000, 15000, 100000};
+    for (uint64_t n = 0; n < 5; n++)
+        disk_put(&d, make_object(n, sizes[n]));
+    disk_put(&d, make_object(9, 100));
+    warm_remove(d.warm, make_digest(9), 0);
+    cr_assert_eq(disk_flush(&d), ERR_OK);
+    disk_question_t q;
+    object_t *o;
+    for (uint64_t n = 0; n < 4; n++) {
+        disk_ask(&d, &q, n, 0);
+        cr_assert_eq(warm_get_now(d.warm, &q.get, &o), ERR_OK);
+        cr_assert(make_verify(o, n));
+        cr_assert_geq(q.get.granted, object_bytes(o));
+        object_unref(o);
+    }
+    disk_ask(&d, &q, 4, 0);
+    cr_assert_eq(warm_get_now(d.warm, &q.get, &o), ERR_AGAIN, "much to copy: not on a loop");
+    disk_ask(&d, &q, 9, 0);
+    cr_assert_eq(warm_get_now(d.warm, &q.get, &o), ERR_NOT_FOUND);
+    cr_assert_eq(disk_stats(&d).gets_now, 5);
+    /* out of the page cache, which takes that it is on the disk */
+    DIR *dir = opendir(d.path);
+    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
+        int fd = openat(dirfd(dir), e->d_name, O_RDWR);
+        if (fd >= 0 && fsync(fd) == 0)
+            posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        close(fd);
+    }
+    closedir(dir);
+    disk_ask(&d, &q, 2, 0);
+    cr_assert_eq(warm_get_now(d.warm, &q.get, &o), ERR_AGAIN);
+    cr_assert(has(2));
+    disk_ask(&d, &q, 2, 0);
+    cr_assert_eq(warm_get_now(d.warm, &q.get, &o), ERR_OK);
+    object_unref(o);
     end();
 }
