@@ -255,6 +255,9 @@ static store_fate_t node_sweep(object_t *o, void *arg)
 bool node_tick(node_t *n, char *err)
 {
     store_sweep(n->store, &n->sweep, NODE_SWEEP_STEPS, node_sweep, n);
+    upstreams_t *u = node_upstreams(n);
+    upstreams_sweep(u, clock_now().boot);
+    upstreams_unref(u);
     pthread_mutex_lock(&n->mutex);
     bool refused = n->refused[0] != '\0';
     snprintf(err, NODE_ERROR_MAX, "%s", n->refused);

@@ -34,7 +34,12 @@ static void node_status_upstreams(node_t *n, status_t *out, arena_t *a)
                                       .requests = s.requests,
                                       .failures = s.failures,
                                       .in_flight = s.in_flight,
-                                      .why = s.healthy ? NULL : "several requests in a row failed"};
+                                      .waiting = s.waiting,
+                                      .latency_micros = s.latency_micros,
+                                      .ejections = s.ejections,
+                                      .ejected_for = s.ejected_for,
+                                      .circuit = health_word(&s),
+                                      .why = health_why(s.why)};
         for (size_t k = 0; k < conf->shield.nodes_n; k++)
             list[i].shield |= conf->shield.nodes[k].index == i;
     }

@@ -117,6 +117,7 @@ static err_t worker_open(worker_t *w)
     request_env_init(&w->env);
     w->env.fetch = (fetch_deps_t){
         .loop = &w->loop, .store = w->o.store, .warm = w->o.warm, .ledger = w->env.ledger, .node = w->o.node};
+    fetch_deps_init(&w->env.fetch);
     worker_apply(w, &w->o.conf);
     w->o.conf.upstreams = NULL;
     w->loop.now = clock_now();
@@ -146,6 +147,8 @@ static void worker_close(worker_t *w)
 {
     if (w->watch != NULL)
         serve_unwatch(w->watch);
+    if (w->env.fetch.client != NULL)
+        fetch_stop(&w->env.fetch);
     if (w->client != NULL)
         upstream_curl_free(w->client); /* ends every fetch that still runs here */
     if (w->serve != NULL)

@@ -44,11 +44,17 @@ static bool route_shield(route_t *r, const route_choice_t *c, route_target_t *ou
     if (r->shield_tries >= 1 + (c->retries > 1 ? c->retries : 1))
         return false;
     uint64_t all = route_all(c->shield_n);
-    if (route_first(c, all & c->shield_usable & ~r->tried_shield, &index)) {
+    uint64_t among = all & c->shield_usable & ~r->tried_shield;
+    if (route_first(c, among, &index)) {
+        /* Only the next one takes its keys: further on nobody would find them again. */
+        size_t next;
+        if (c->shield_avoid & route_bit(index) && route_first(c, among & ~route_bit(index), &next) &&
+            !(c->shield_avoid & route_bit(next)))
+            index = next;
         *out = route_take(r, ROUTE_SHIELD, index, false);
         return true;
     }
-    if (c->fall_back)
+    if (c->fall_back || r->optional)
         return false;
     /* Nowhere else to go: the ejected ones, then the same again. */
     if (route_first(c, all & ~r->tried_shield, &index) || route_first(c, all, &index)) {
@@ -58,39 +64,66 @@ static bool route_shield(route_t *r, const route_choice_t *c, route_target_t *ou
     return false;
 }
 
-/* The k-th set bit. */
-static size_t route_nth(uint64_t set, unsigned k)
+static uint32_t route_weight(const route_choice_t *c, size_t i)
 {
-    while (k-- > 0)
-        set &= set - 1;
-    return (size_t)__builtin_ctzll(set);
+    return c->origin_weight == NULL ? 1 : c->origin_weight[i] > 0 ? c->origin_weight[i] : 1;
+}
+
+/* One of the set, by weight. */
+static size_t route_draw(const route_choice_t *c, uint64_t among, uint32_t random)
+{
+    uint64_t total = 0;
+    for (uint64_t set = among; set != 0; set &= set - 1)
+        total += route_weight(c, (size_t)__builtin_ctzll(set));
+    uint64_t point = (total * random) >> 32;
+    size_t i = 0;
+    for (uint64_t set = among; set != 0; set &= set - 1) {
+        i = (size_t)__builtin_ctzll(set);
+        if (point < route_weight(c, i))
+            break;
+        point -= route_weight(c, i);
+    }
+    return i;
 }
 
 /* Two at random, the less loaded of them: nearly as good as the least loaded of all, and edges don't stampede to the
  * same one. */
 static size_t route_balance(const route_choice_t *c, uint64_t among)
 {
-    unsigned n = (unsigned)__builtin_popcountll(among);
-    size_t a = route_nth(among, (unsigned)((c->random & UINT32_MAX) % n)),
-           b = route_nth(among, (unsigned)((c->random >> 32) % n));
-    return c->origin_in_flight != NULL && c->origin_in_flight[b] < c->origin_in_flight[a] ? b : a;
+    size_t a = route_draw(c, among, (uint32_t)c->random);
+    uint64_t others = among & ~route_bit(a);
+    if (others == 0 || c->origin_in_flight == NULL)
+        return a;
+    size_t b = route_draw(c, others, (uint32_t)(c->random >> 32));
+    uint64_t load_a = (uint64_t)c->origin_in_flight[a] * route_weight(c, b),
+             load_b = (uint64_t)c->origin_in_flight[b] * route_weight(c, a);
+    return load_b < load_a ? b : a;
+}
+
+/* The first of these sets with a member. */
+static bool route_prefer(const uint64_t *sets, size_t n, uint64_t *among)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((*among = sets[i]) != 0)
+            return true;
+    return false;
 }
 
 static bool route_origin(route_t *r, const route_choice_t *c, route_target_t *out)
 {
     if (c->origin_n == 0 || r->origin_tries >= 1 + c->retries)
         return false;
-    uint64_t all = route_all(c->origin_n), usable = all & c->origin_usable;
-    uint64_t among = usable & ~r->tried_origin;
-    bool forced = false;
-    if (among == 0 && usable != 0)
-        among = usable; /* a second try of the same one finds a fresh connection */
-    if (among == 0) {
-        forced = true;
-        among = all & ~r->tried_origin;
-    }
-    if (among == 0)
-        among = all;
+    uint64_t all = route_all(c->origin_n), usable = all & c->origin_usable, fresh = usable & ~r->tried_origin;
+    uint64_t first = ~c->origin_backup, room = ~c->origin_full, among;
+    const uint64_t well[] = {fresh & first & room, fresh & first, fresh & room, fresh,
+                             /* a second try of the same one finds a fresh connection */
+                             usable & first, usable};
+    const uint64_t not_well[] = {all & first & ~r->tried_origin, all & ~r->tried_origin, all & first, all};
+    bool forced = !route_prefer(well, sizeof well / sizeof *well, &among);
+    if (forced && r->optional)
+        return false;
+    if (forced)
+        route_prefer(not_well, sizeof not_well / sizeof *not_well, &among);
     *out = route_take(r, ROUTE_ORIGIN, route_balance(c, among), forced);
     return true;
 }

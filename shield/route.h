@@ -13,7 +13,7 @@ typedef enum route_kind { ROUTE_NONE, ROUTE_SHIELD, ROUTE_ORIGIN } route_kind_t;
 typedef struct route_target {
     route_kind_t kind;
     size_t index; /* into the shield's nodes or the site's origins */
-    bool forced;  /* no one was healthy: tried although it is ejected, so admission must not be asked for */
+    bool forced;  /* no one was healthy: tried although it is ejected */
 } route_target_t;
 
 /* How the try before ended. */
@@ -29,6 +29,7 @@ typedef struct route {
     /* set by the caller */
     bool idempotent;
     bool no_shield; /* go to the origin at once: the shield can't be used for this request */
+    bool optional;  /* there is something else to answer with: what is ejected isn't tried */
     /* private */
     uint64_t tried_shield, tried_origin; /* bits by index */
     unsigned shield_tries, origin_tries;
@@ -41,10 +42,14 @@ typedef struct route_choice {
     const uint8_t *shield_order; /* from ring_order */
     size_t shield_n;             /* 0: no shield */
     uint64_t shield_usable;      /* bit i: node i is healthy */
+    uint64_t shield_avoid;       /* bit i: the next in order had better take this one, if it may */
     bool fall_back;              /* to the origin when no shield answers */
     size_t origin_n;
     uint64_t origin_usable;
-    const uint32_t *origin_in_flight; /* requests under way, by origin: the least loaded of two is taken */
+    uint64_t origin_backup;           /* bit i: only while none of the others is usable */
+    uint64_t origin_full;             /* bit i: has no place free */
+    const uint32_t *origin_in_flight; /* requests under way, by origin: the less loaded of two is taken */
+    const uint32_t *origin_weight;    /* any unit; NULL: all alike */
     unsigned retries;                 /* of each layer; a second shield node is tried even with 0 */
     uint64_t random;                  /* any number that differs from request to request */
 } route_choice_t;

@@ -60,6 +60,13 @@ static json_t *status_upstreams(const status_t *s)
         json_object_set_new(j, "requests", status_number(u->requests));
         json_object_set_new(j, "failures", status_number(u->failures));
         json_object_set_new(j, "in_flight", status_number(u->in_flight));
+        json_object_set_new(j, "waiting", status_number(u->waiting));
+        json_object_set_new(j, "latency_us", status_number(u->latency_micros));
+        json_object_set_new(j, "ejections", status_number(u->ejections));
+        if (u->circuit != NULL)
+            json_object_set_new(j, "circuit", status_word(u->circuit));
+        if (u->ejected_for > 0)
+            json_object_set_new(j, "ejected_for_ms", status_number((uint64_t)u->ejected_for));
         if (u->why != NULL)
             json_object_set_new(j, "why", status_word(u->why));
         json_array_append_new(all, j);

@@ -19,8 +19,12 @@ typedef struct status_upstream {
     bool shield; /* else an origin */
     bool healthy;
     uint64_t requests, failures;
-    uint32_t in_flight;
-    const char *why; /* of an ejection; NULL: none */
+    uint32_t in_flight, waiting;
+    uint64_t latency_micros; /* mean time to the head in the last seconds; 0: unknown */
+    uint64_t ejections;
+    msec_t ejected_for;  /* ms from now */
+    const char *circuit; /* "closed", "open", "half-open", "slow-start" */
+    const char *why;     /* of an ejection; NULL: none */
 } status_upstream_t;
 
 typedef struct status_worker {

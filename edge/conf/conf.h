@@ -80,7 +80,18 @@ typedef struct conf_origin {
     span_t authority; /* what Host says of it: brackets on, default port off */
     span_t unix_path; /* absent unless unix: */
     size_t index;     /* into conf_t.upstreams */
+    uint32_t weight;  /* its share among its like; this and what follows belong to this place, not to the URL */
+    bool backup;      /* of a site's origins: takes requests only while no other is well */
 } conf_origin_t;
+
+/* How a server is asked whether it is well. */
+typedef struct conf_probe {
+    bool present;
+    span_t path; /* origin form, with a query if there is one */
+    span_t host; /* absent: the server's own authority */
+    msec_t interval, timeout;
+    uint32_t status; /* that says it is */
+} conf_probe_t;
 
 typedef enum conf_coding { CONF_ZSTD, CONF_BR, CONF_GZIP } conf_coding_t;
 
@@ -93,6 +104,7 @@ typedef struct conf_site {
     size_t hosts_n;
     const conf_origin_t *origins;
     size_t origins_n;                      /* 0 only where the shield is there with fallback none */
+    conf_probe_t probe;
     span_t ca;                             /* file name; absent: the system's only */
     span_t client_certificate, client_key; /* file names; absent: brink shows none to origins */
     span_t origin_host;                    /* absent: the client's Host goes up */
@@ -115,6 +127,7 @@ typedef struct conf_shield {
     bool present;
     const conf_origin_t *nodes;
     size_t nodes_n;
+    conf_probe_t probe;
     span_t secret;                             /* bytes of secret_file, white space at its end taken off */
     span_t ca, client_certificate, client_key; /* as of a site, for https nodes */
     conf_fallback_t fallback;
@@ -201,6 +214,11 @@ typedef struct conf_upstream {
     msec_t total_timeout; /* MSEC_NEVER for never */
     bool http2;
     uint32_t retries;
+    uint32_t retry_budget;             /* percent of the requests of the last seconds */
+    uint32_t max_in_flight, max_queue; /* of each server, by this node */
+    msec_t queue_timeout;
+    span_t dns_server; /* host:port; absent: the system's */
+    msec_t dns_max_ttl;
 } conf_upstream_t;
 
 typedef struct conf_tls {

@@ -39,7 +39,8 @@ static void describe_section(FILE *to, const conf_section_t *section)
         if (section->settings[i].kind != CONF_KIND_MAP && section->settings[i].kind != CONF_KIND_MAPS)
             describe_setting(to, section, &section->settings[i]);
     for (size_t i = 0; i < section->n; i++)
-        if (section->settings[i].kind == CONF_KIND_MAP || section->settings[i].kind == CONF_KIND_MAPS)
+        if (section->settings[i].kind == CONF_KIND_MAP || section->settings[i].kind == CONF_KIND_MAPS ||
+            section->settings[i].kind == CONF_KIND_ORIGINS)
             describe_section(to, &conf_sections[section->settings[i].child]);
 }
 

@@ -309,6 +309,18 @@ static bool kind_read_HOSTS(conf_reader_t *r, const conf_setting_t *s, const tre
     return true;
 }
 
+/* The rest of the element is read by rows of its own: the URL stands first in structure and table. */
+_Static_assert(offsetof(conf_origin_t, url) == 0, "a URL is read into the whole origin");
+
+static bool kind_read_ORIGIN(conf_reader_t *r, const conf_setting_t *s, const tree_t *node, char *base)
+{
+    const char *why = NULL;
+    if (!kind_scalar(r, s, node))
+        return false;
+    err_t code = address_origin(r->arena, node->text, r->dir, AT(conf_origin_t), &why);
+    return code == ERR_OK || kind_address_failed(r, code, s, node, why);
+}
+
 static bool kind_read_ORIGINS(conf_reader_t *r, const conf_setting_t *s, const tree_t *node, char *base)
 {
     if (!kind_list(r, s, node))
@@ -316,11 +328,17 @@ static bool kind_read_ORIGINS(conf_reader_t *r, const conf_setting_t *s, const t
     conf_origin_t *first = kind_elements(r, s, node, base), *v = first;
     for (const tree_t *e = node->first; e != NULL; e = e->next, v++) {
         const char *why = NULL;
-        if (!kind_element_scalar(r, s, e))
-            return false;
-        err_t code = address_origin(r->arena, e->text, r->dir, v, &why);
-        if (code != ERR_OK)
-            return kind_address_failed(r, code, s, e, why);
+        if (e->kind == TREE_MAP) {
+            if (!reader_section(r, &conf_sections[s->child], e, (char *)v))
+                return false;
+        } else {
+            if (!kind_element_scalar(r, s, e))
+                return false;
+            err_t code = address_origin(r->arena, e->text, r->dir, v, &why);
+            if (code != ERR_OK)
+                return kind_address_failed(r, code, s, e, why);
+            v->weight = 1;
+        }
         for (const conf_origin_t *o = first; o < v; o++)
             if (span_eq(o->url, v->url))
                 return reader_fail(r, ERR_EXISTS, e, "`%s`: %.*s stands there twice", s->key,
@@ -508,6 +526,17 @@ static bool kind_read_GLOB(conf_reader_t *r, const conf_setting_t *s, const tree
     return e == ERR_OK || kind_address_failed(r, e, s, node, why);
 }
 
+static bool kind_read_TARGET(conf_reader_t *r, const conf_setting_t *s, const tree_t *node, char *base)
+{
+    if (!kind_scalar(r, s, node))
+        return false;
+    if (node->text.n == 0 || node->text.p[0] != '/' || !kind_printable(node->text, "#") || node->text.n > 1024)
+        return reader_fail(r, ERR_SYNTAX, node,
+                           "`%s` must be a path as it is sent, without spaces and #: /healthz or /ping?from=cdn",
+                           s->key);
+    return kind_text(r, s, node, base);
+}
+
 /* ---- structure ---- */
 static bool kind_read_MAP(conf_reader_t *r, const conf_setting_t *s, const tree_t *node, char *base)
 {
@@ -560,7 +589,9 @@ const char *kind_doc(conf_kind_t kind)
         [CONF_KIND_SHA256] = "64 hex digits",
         [CONF_KIND_ALLOW] = "list of words",
         [CONF_KIND_HOSTS] = "list of hosts",
-        [CONF_KIND_ORIGINS] = "list of URLs",
+        [CONF_KIND_TARGET] = "path",
+        [CONF_KIND_ORIGIN] = "URL",
+        [CONF_KIND_ORIGINS] = "list of URLs, or of mappings with a url",
         [CONF_KIND_TOKENS] = "list of names",
         [CONF_KIND_QUERY] = "rule",
         [CONF_KIND_COMPRESS] = "list of words",

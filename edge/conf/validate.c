@@ -205,17 +205,21 @@ static bool validate_sites(conf_reader_t *r, const tree_t *root)
     for (size_t i = 0; i < c->sites_n; i++, node = node->next) {
         const conf_site_t *site = &c->sites[i];
         const tree_t *origins = reader_child(node, "origins"), *origin = origins != NULL ? origins->first : NULL;
-        bool https = false;
+        bool https = false, first = false;
         if (site->origins_n == 0 && needed)
             return reader_fail(r, ERR_SYNTAX, node,
                                "sites[]: `origins` is missing: the URLs of the servers that brink stands in front of");
         for (size_t j = 0; j < site->origins_n; j++, origin = origin->next) {
             https |= site->origins[j].https;
+            first |= !site->origins[j].backup;
             if (validate_self(c, &site->origins[j]))
                 return reader_fail(r, ERR_REFUSED, origin,
                                    "%.*s is this node's own listener: requests would go round in circles",
                                    SPAN_ARG(site->origins[j].url));
         }
+        if (site->origins_n > 0 && !first)
+            return reader_fail(r, ERR_REFUSED, origins,
+                               "all origins are `backup`: at least one must be there to be backed up");
         if (site->ca.p != NULL && !https)
             reader_warn(r, reader_child(node, "ca"), "ca does nothing without an https origin");
         if (!validate_client_certificate(r, node, site->client_certificate, site->client_key, https))

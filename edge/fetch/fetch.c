@@ -61,7 +61,7 @@ static void fetch_nudged(loop_message_t *m)
     fetch_unref(f);
 }
 
-fetch_t *fetch_new(const fetch_deps_t *deps, const fetch_spec_t *spec)
+fetch_t *fetch_new(fetch_deps_t *deps, const fetch_spec_t *spec)
 {
     fetch_t *f = mem_zalloc(sizeof *f);
     atomic_init(&f->refs, 1);
@@ -69,6 +69,7 @@ fetch_t *fetch_new(const fetch_deps_t *deps, const fetch_spec_t *spec)
     pthread_mutex_init(&f->mutex, NULL);
     list_init(&f->readers);
     f->nudge.run = fetch_nudged;
+    fetch_route_init(f);
     arena_init(&f->arena, 0);
     f->started_wall = deps->loop->now.wall;
     f->deps = deps;
@@ -196,6 +197,11 @@ bool fetch_shares(const fetch_t *f)
 bool fetch_past_shields(const fetch_t *f)
 {
     return f->spec.past_shields;
+}
+
+bool fetch_optional(const fetch_t *f)
+{
+    return f->spec.optional;
 }
 
 const char *fetch_upstream_name(const fetch_t *f)

@@ -37,7 +37,13 @@ typedef struct fetch_deps {
     const unsigned *upstream_labels; /* of metrics, by conf_origin_t.index */
     warm_t *warm;                    /* NULL: no disk */
     uint64_t max_object; /* bytes; a larger response lives on disk only, or streams through where there is none */
+    list_t queued;       /* fetches that wait for a place at an upstream; initialised by fetch_deps_init */
+    bool stopping;       /* fetch_stop was called */
 } fetch_deps_t;
+
+void fetch_deps_init(fetch_deps_t *d);
+/* The loop ends: what waits for a place is given up, and nothing new is sent. Before the client is freed. */
+void fetch_stop(fetch_deps_t *d);
 
 /* What to fetch. Everything is copied (upstreams are referenced, and with them the configuration). */
 typedef struct fetch_spec {
@@ -56,6 +62,8 @@ typedef struct fetch_spec {
     bool share;        /* GET that may be stored and shared; else it streams to one reader */
     span_t hops;       /* authenticated list of the nodes it came through; for the tier */
     bool past_shields; /* must reach the origin (strict validation) */
+    bool optional;     /* there is something stale to answer with, or nobody waits: no server that is out is tried for
+                          it, and no place at a busy one waited for */
     object_t
         *validate;  /* stored response whose validators are sent; NULL: none. Checked to `began` and not hard-purged */
     uint64_t began; /* ledger position read before */
@@ -81,7 +89,7 @@ typedef struct fetch_response {
 } fetch_response_t;
 
 /* Not yet running: it may be thrown away with fetch_unref, or started once with fetch_run on the owner's loop. */
-fetch_t *fetch_new(const fetch_deps_t *deps, const fetch_spec_t *spec);
+fetch_t *fetch_new(fetch_deps_t *deps, const fetch_spec_t *spec);
 void fetch_run(fetch_t *f);
 fetch_t *fetch_ref(fetch_t *f);
 void fetch_unref(fetch_t *f);
@@ -101,6 +109,7 @@ msec_t fetch_started(const fetch_t *f); /* wall */
 const cache_key_t *fetch_key(const fetch_t *f);
 bool fetch_shares(const fetch_t *f);
 bool fetch_past_shields(const fetch_t *f);
+bool fetch_optional(const fetch_t *f);
 const char *
 fetch_upstream_name(const fetch_t *f); /* of the last attempt; STREAMING or FAILED; lives as long as the fetch */
 int64_t fetch_nanos(const fetch_t *f); /* from start to head; STREAMING or FAILED */

@@ -68,12 +68,31 @@ void fetch_fsm_start(fetch_t *f, const fields_t *fields, const upstream_events_t
 
 static void fetch_fsm_send(fetch_t *f)
 {
+    switch (fetch_route_next(f, true)) {
+    case FETCH_ROUTE_GO:
+        fetch_fsm_admitted(f);
+        break;
+    case FETCH_ROUTE_WAIT:
+        break;
+    case FETCH_ROUTE_NONE:
+        fetch_fsm_unrouted(f);
+        break;
+    }
+}
+
+void fetch_fsm_unrouted(fetch_t *f)
+{
+    fetch_fsm_fail(f, f->result != UPSTREAM_OK ? f->result : UPSTREAM_NO_ROUTE);
+}
+
+void fetch_fsm_admitted(fetch_t *f)
+{
     fields_t fields;
     fields_init(&fields, &f->arena);
     for (size_t i = 0; i < f->forward.n; i++)
         fields_add(&fields, f->forward.v[i].name, f->forward.v[i].value);
-    if (!fetch_route_next(f, &fields)) {
-        fetch_fsm_fail(f, f->result != UPSTREAM_OK ? f->result : UPSTREAM_NO_ROUTE);
+    if (!fetch_route_address(f, &fields)) {
+        fetch_fsm_send(f);
         return;
     }
     f->upstream_name = f->hop.server->url.p; /* the fetch holds the configuration */
@@ -137,7 +156,9 @@ static void fetch_fsm_on_head(void *arg, int status, const fields_t *fields, int
         fetch_route_ended(f, UPSTREAM_OK);
         object_unref(f->spec.validate);
         f->spec.validate = NULL;
-        f->route = (route_t){.idempotent = f->route.idempotent, .no_shield = f->route.no_shield}; /* nothing failed */
+        f->route = (route_t){.idempotent = f->route.idempotent,
+                             .no_shield = f->route.no_shield,
+                             .optional = f->route.optional}; /* nothing failed */
         fetch_fsm_send(f);
         break;
     case FETCH_FILL_BAD:
@@ -214,6 +235,7 @@ static const upstream_events_t fetch_fsm_events = {
 void fetch_fsm_begin(fetch_t *f)
 {
     f->route.idempotent = method_idempotent(f->spec.method);
+    f->route.optional = f->spec.optional;
     fetch_fsm_send(f);
 }
 
@@ -229,6 +251,7 @@ void fetch_fsm_abandon(fetch_t *f)
     if (f->call != NULL)
         f->deps->client->ops->cancel(f->call);
     f->call = NULL;
+    fetch_route_leave(f);
     fetch_route_ended(f, UPSTREAM_ABANDONED);
     if (fetch_phase(f) == FETCH_STREAMING) {
         fetch_fill_end(f, false);

@@ -7,7 +7,7 @@
 struct fetch {
     atomic_int refs;
     notice_t notice;
-    const fetch_deps_t *deps;
+    fetch_deps_t *deps;
     store_t *store;
     fetch_spec_t spec; /* with everything it points to copied into the arena or referenced */
     cache_key_t key;
@@ -29,10 +29,16 @@ struct fetch {
     upstream_call_t *call;
     route_t route;
     upstreams_target_t hop; /* .health NULL: none is running */
+    health_waiter_t waiter; /* for a place at the hop, */
+    health_server_t *place; /* here */
+    loop_message_t told;    /* waiter → owner */
+    loop_timer_t patience;
+    list_t queued_link; /* in deps->queued while it waits */
+    bool queued;
     fetch_interim_t *last_interim;
     unsigned interims;
     bool validators_sent, paused, settled, ended;
-    bool answered;               /* the attempt that is running has a head */
+    int status;                  /* that the attempt which is running was answered with; 0: not yet */
     bool filling;                /* counted as a fill */
     const conf_origin_t *failed; /* of the attempt before */
     struct {
@@ -70,14 +76,24 @@ void fetch_fsm_abandon(fetch_t *f);
 void fetch_fsm_start(fetch_t *f, const fields_t *fields, const upstream_events_t *events, msec_t delay);
 bool fetch_fsm_on_body(void *arg, span_t bytes);
 void fetch_fsm_on_done(void *arg, upstream_result_t result);
+void fetch_fsm_admitted(fetch_t *f);                          /* there is a place at f->hop */
+void fetch_fsm_unrouted(fetch_t *f);                          /* nobody to send it to */
 void fetch_fsm_give_up(fetch_t *f, upstream_result_t result); /* the body stays cut */
 
 /* fetch_resume.c: the body was cut. True: the rest is on its way. */
 bool fetch_resume_begin(fetch_t *f, upstream_result_t result);
 
-/* fetch_route.c: chooses the next upstream and adds what it must be told; false: nobody left. Every attempt has one
+/* fetch_route.c: chooses the next upstream, and adds what it must be told. Every attempt that is GO has one
  * fetch_route_ended, and before it a fetch_route_answered if a head came. */
-bool fetch_route_next(fetch_t *f, fields_t *fields);
+typedef enum fetch_route_verdict {
+    FETCH_ROUTE_GO,
+    FETCH_ROUTE_WAIT, /* for a place: fetch_fsm_admitted or fetch_fsm_unrouted follows */
+    FETCH_ROUTE_NONE  /* f->result says why, if nothing was tried */
+} fetch_route_verdict_t;
+void fetch_route_init(fetch_t *f);
+fetch_route_verdict_t fetch_route_next(fetch_t *f, bool may_wait);
+bool fetch_route_address(fetch_t *f, fields_t *fields); /* false: it can't be; ask for the next */
+void fetch_route_leave(fetch_t *f);                     /* stops waiting, if it waits */
 void fetch_route_answered(fetch_t *f, int status);
 void fetch_route_ended(fetch_t *f, upstream_result_t result);
 

@@ -47,11 +47,13 @@ static bool fetch_resume_send(fetch_t *f)
     if (f->resume.tries == FETCH_RESUMES_MAX || f->resume.idle == FETCH_RESUMES_IDLE ||
         !fetch_resume_fields(f, &fields))
         return false;
-    if (!fetch_route_next(f, &fields)) {
+    if (fetch_route_next(f, false) != FETCH_ROUTE_GO) {
         f->route = (route_t){.idempotent = true, .no_shield = f->spec.past_shields}; /* all of them once more */
-        if (!fetch_route_next(f, &fields))
+        if (fetch_route_next(f, false) != FETCH_ROUTE_GO)
             return false;
     }
+    if (!fetch_route_address(f, &fields))
+        return false;
     msec_t pause = f->resume.idle > 0 ? (msec_t)FETCH_RESUME_PAUSE << (f->resume.idle - 1) : 0;
     f->resume.tries++;
     f->resume.idle++;
@@ -142,7 +144,7 @@ static bool fetch_resume_on_body(void *arg, span_t bytes)
 static void fetch_resume_on_done(void *arg, upstream_result_t result)
 {
     fetch_t *f = arg;
-    bool answered = f->answered;
+    bool answered = f->status != 0;
     uint64_t length = body_length(f->response.object->body);
     if (result == UPSTREAM_OK && (f->resume.skip > 0 || (f->resume.whole > 0 && length != (uint64_t)f->resume.whole)))
         result = UPSTREAM_CUT; /* it gave less than was left */

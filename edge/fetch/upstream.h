@@ -28,7 +28,8 @@
     X(UPSTREAM_HEAD_TOO_BIG, "http_response_header_section_size", false)                                               \
     X(UPSTREAM_NO_ROUTE, "destination_unavailable", true)                                                              \
     X(UPSTREAM_ABANDONED, "abandoned", false)                                                                          \
-    X(UPSTREAM_TOTAL_TIMEOUT, "total_timeout", false)
+    X(UPSTREAM_TOTAL_TIMEOUT, "total_timeout", false)                                                                  \
+    X(UPSTREAM_OVERLOAD, "connection_limit_reached", true)
 
 typedef enum upstream_result {
 #define X(id, word, retry) id,

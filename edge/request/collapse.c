@@ -131,7 +131,14 @@ static void collapse_settled(fetch_t *f, void *arg)
 
 /* ---- starting ---- */
 
-static fetch_t *collapse_new_fetch(request_t *rq, bool share)
+static bool collapse_stale_allowed(request_t *rq)
+{
+    if (rq->stored == NULL)
+        return false;
+    return reuse_stale_if_error(&rq->stored->meta, lookup_mark(rq, rq->stored), &rq->cc, rq->env->loop->now.wall);
+}
+
+static fetch_t *collapse_new_fetch(request_t *rq, bool share, bool background)
 {
     exchange_t *x = rq->x;
     fields_t forward;
@@ -165,6 +172,7 @@ static fetch_t *collapse_new_fetch(request_t *rq, bool share)
         .share = share,
         .hops = rq->from_tier ? rq->tier.hops : SPAN_NONE,
         .past_shields = rq->mark == MARK_STRICT || purge_in_doubt(rq->env->purge),
+        .optional = background || collapse_stale_allowed(rq),
         .validate = own ? validate : NULL,
         .began = rq->began,
         .on_settled = share ? collapse_settled : NULL,
@@ -195,13 +203,6 @@ static request_go_t collapse_read(request_t *rq, fetch_t *f, bool leader)
         metrics_add(METRIC_COLLAPSED, 0, 1);
     fetch_unref(f);
     return REQUEST_MORE;
-}
-
-static bool collapse_stale_allowed(request_t *rq)
-{
-    if (rq->stored == NULL)
-        return false;
-    return reuse_stale_if_error(&rq->stored->meta, lookup_mark(rq, rq->stored), &rq->cc, rq->env->loop->now.wall);
 }
 
 static request_go_t collapse_serve_stale(request_t *rq)
@@ -245,7 +246,7 @@ request_go_t collapse_step(request_t *rq)
     if (other == NULL) {
         if (rq->env->most_in_flight > 0 && rq->env->in_flight > rq->env->most_in_flight)
             return collapse_shed(rq);
-        mine = collapse_new_fetch(rq, share);
+        mine = collapse_new_fetch(rq, share, false);
         if (mine == NULL)
             return deliver_error(rq, 431, "fields", "the request has more header fields than this cache passes on");
         if (together)
@@ -268,7 +269,7 @@ bool collapse_refresh(request_t *rq)
         fetch_unref(running);
         return false;
     }
-    fetch_t *mine = collapse_new_fetch(rq, true);
+    fetch_t *mine = collapse_new_fetch(rq, true, true);
     if (mine == NULL)
         return false;
     fetch_t *other = collapse_enter(rq, mine, counted);
@@ -297,12 +298,26 @@ static request_go_t collapse_failed(request_t *rq, fetch_t *f)
     upstream_result_t result = fetch_result(f);
     if (collapse_stale_allowed(rq))
         return collapse_serve_stale(rq);
-    static const char sentence[] = "the upstream could not be reached, or did not answer as HTTP";
-    int status = upstream_timed_out(result) ? 504 : 502;
+    bool untried = result == UPSTREAM_NO_ROUTE || result == UPSTREAM_OVERLOAD;
+    if (untried && fetch_optional(f) && !rq->leader && rq->tries < REQUEST_COLLAPSE_TRIES) {
+        collapse_leave(rq); /* whoever began it had something else to answer with */
+        rq->collapsed = false;
+        rq->tries++;
+        rq->step = REQUEST_COLLAPSE;
+        return REQUEST_MORE;
+    }
+    int status = untried ? 503 : upstream_timed_out(result) ? 504 : 502;
     rq->hit = false;
     collapse_leave(rq);
+    if (untried) {
+        rq->retry_after = MSEC_PER_SEC;
+        metrics_add(METRIC_SHED, 0, 1);
+    }
     return deliver_error(rq, status, upstream_word(result),
-                         status == 504 ? "the upstream did not answer in time" : sentence);
+                         result == UPSTREAM_OVERLOAD ? "the upstream has as many requests as it may"
+                         : untried                   ? "the upstream is out of order; somebody else is trying it"
+                         : status == 504             ? "the upstream did not answer in time"
+                                                     : "the upstream could not be reached, or did not answer as HTTP");
 }
 
 /* A note in place of a response: who comes in the next seconds doesn't queue. Anything storable replaces it. */

@@ -386,6 +386,7 @@ world_t *world_open(const world_options_t *o)
                                          .warm = w->warm,
                                          .upstream_labels = labels,
                                          .max_object = w->conf->memory.max_object};
+        fetch_deps_init(&w->env[i].fetch);
     }
     return w;
 }

@@ -472,6 +472,7 @@ int main(void)
                                       .node = SPAN("stress"),
                                       .upstream_labels = labels,
                                       .max_object = conf->memory.max_object};
+        fetch_deps_init(&s->env.fetch);
     }
     pthread_t purger;
     for (unsigned i = 0; i < THREADS; i++)

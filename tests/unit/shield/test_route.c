@@ -15,7 +15,7 @@ static route_choice_t choice(void)
                             .origin_usable = 3,
                             .origin_in_flight = load,
                             .retries = 1,
-                            .random = 0x0000000100000000ULL};
+                            .random = 0};
 }
 
 static void next(route_t *r, const route_choice_t *c, route_kind_t kind, size_t index, bool forced)
