@@ -197,29 +197,21 @@ err_t segment_begin(segment_t *s)
     return segment_err(s, rc);
 }
 
-static int segment_count_and_commit(segment_t *s, uint64_t *entries)
-{
-    MDB_stat st;
-    *entries = s->i != 0 && mdb_stat(s->txn, s->i, &st) == 0 ? st.ms_entries : 0;
-    return mdb_txn_commit(s->txn);
-}
-
 err_t segment_commit(segment_t *s)
 {
-    uint64_t entries = 0;
     int rc;
     if (s->txn == NULL)
         return ERR_CORRUPT;
-    GUARD(rc, segment_count_and_commit(s, &entries));
+    GUARD(rc, mdb_txn_commit(s->txn));
     err_t e = segment_err(s, rc);
     int saved = errno;
     s->txn = NULL;
     s->txn_bytes = 0;
-    if (e == ERR_OK)
-        e = segment_publish(s);
-    if (e == ERR_OK)
+    if (e == ERR_OK && (e = segment_publish(s)) == ERR_OK) {
+        uint64_t entries = s->view.i.entries;
         atomic_store_explicit(&s->objects, entries - (s->tombstones < entries ? s->tombstones : entries),
                               memory_order_relaxed);
+    }
     segment_measure(s);
     errno = saved;
     return e;
