@@ -13,6 +13,7 @@
 #include "edge/base/clock.h"
 #include "edge/base/log.h"
 #include "edge/base/mem.h"
+#include "edge/fetch/probe.h"
 #include "edge/fetch/upstream_curl.h"
 
 enum { WORKER_TURN = 1000, WORKER_DRAIN_TURN = 10 }; /* ms that a turn waits at most */
@@ -25,6 +26,7 @@ struct worker {
     serve_worker_t *serve;
     serve_watch_t *watch;
     upstream_t *client;
+    probe_t *probes; /* NULL: another worker's business */
     span_t via;
 
     pthread_mutex_t mutex; /* guards what follows */
@@ -63,6 +65,8 @@ static void worker_apply(worker_t *w, const worker_conf_t *c)
     w->env.refreshing = c->refreshing;
     w->env.fetch.upstream_labels = c->upstream_labels;
     w->env.fetch.max_object = conf->memory.max_object;
+    if (w->probes != NULL)
+        probe_configure(w->probes, c->upstreams);
 }
 
 static void worker_run_configure(loop_message_t *m)
@@ -124,6 +128,10 @@ static err_t worker_open(worker_t *w)
     w->client = w->env.fetch.client = upstream_curl_new(&w->loop);
     if (w->client == NULL)
         return ERR_IO;
+    if (w->o.index == 0) { /* one worker asks for all of them */
+        w->probes = probe_new(&w->loop, w->client);
+        probe_configure(w->probes, w->env.upstreams);
+    }
     err_t err = serve_worker_start(w->o.serve, w->o.index, &w->loop, worker_on_request, w, &w->serve);
     if (err == ERR_OK)
         w->watch = serve_worker_watch_fd(w->serve, upstream_curl_fd(w->client), upstream_curl_ready, w->client);
@@ -149,6 +157,7 @@ static void worker_close(worker_t *w)
         serve_unwatch(w->watch);
     if (w->env.fetch.client != NULL)
         fetch_stop(&w->env.fetch);
+    probe_free(w->probes);
     if (w->client != NULL)
         upstream_curl_free(w->client); /* ends every fetch that still runs here */
     if (w->serve != NULL)

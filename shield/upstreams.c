@@ -6,6 +6,7 @@
 
 #include "edge/base/check.h"
 #include "edge/base/mem.h"
+#include "edge/tbl/metrics.h"
 
 struct upstreams {
     atomic_uint refs;
@@ -125,8 +126,12 @@ static void upstreams_gather(const upstreams_t *u, const conf_site_t *site, rout
 
 static bool upstreams_affords(const upstreams_t *u, const route_t *route, msec_t boot)
 {
-    if (route->shield_tries + route->origin_tries > 0)
-        return budget_retry(u->budget, u->conf->upstream.retry_budget, boot);
+    if (route->shield_tries + route->origin_tries > 0) {
+        bool affords = budget_retry(u->budget, u->conf->upstream.retry_budget, boot);
+        if (!affords)
+            metrics_add(METRIC_UPSTREAM_RETRIES_DENIED, 0, 1);
+        return affords;
+    }
     budget_request(u->budget, boot);
     return true;
 }

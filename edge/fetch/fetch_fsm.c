@@ -37,18 +37,8 @@ static bool fetch_fsm_expects_body(method_t m)
 void fetch_fsm_start(fetch_t *f, const fields_t *fields, const upstream_events_t *events, msec_t delay)
 {
     const conf_t *conf = upstreams_conf(f->spec.upstreams);
-    bool shield = f->hop.kind == ROUTE_SHIELD;
     upstream_request_t r = {
-        .to = {.https = f->hop.server->https,
-               .host = f->hop.server->host,
-               .port = f->hop.server->port,
-               .unix_path = f->hop.server->unix_path,
-               .protocol = f->hop.server->h2c                             ? UPSTREAM_H2C
-                           : f->hop.server->https && conf->upstream.http2 ? UPSTREAM_HTTP2
-                                                                          : UPSTREAM_HTTP1,
-               .ca = shield ? conf->shield.ca : f->spec.site->ca,
-               .certificate = shield ? conf->shield.client_certificate : f->spec.site->client_certificate,
-               .key = shield ? conf->shield.client_key : f->spec.site->client_key},
+        .to = fetch_route_target(conf, f->hop.server, f->hop.kind == ROUTE_SHIELD ? NULL : f->spec.site),
         .method = f->spec.method_name,
         .target = f->spec.target,
         .fields = fields,

@@ -143,6 +143,21 @@ fetch_route_verdict_t fetch_route_next(fetch_t *f, bool may_wait)
     return FETCH_ROUTE_NONE;
 }
 
+upstream_target_t fetch_route_target(const conf_t *conf, const conf_origin_t *server, const conf_site_t *site)
+{
+    bool shield = site == NULL;
+    return (upstream_target_t){.https = server->https,
+                               .host = server->host,
+                               .port = server->port,
+                               .unix_path = server->unix_path,
+                               .protocol = server->h2c                             ? UPSTREAM_H2C
+                                           : server->https && conf->upstream.http2 ? UPSTREAM_HTTP2
+                                                                                   : UPSTREAM_HTTP1,
+                               .ca = shield ? conf->shield.ca : site->ca,
+                               .certificate = shield ? conf->shield.client_certificate : site->client_certificate,
+                               .key = shield ? conf->shield.client_key : site->client_key};
+}
+
 bool fetch_route_address(fetch_t *f, fields_t *fields)
 {
     bool shield = f->hop.kind == ROUTE_SHIELD;
