@@ -252,8 +252,24 @@ static store_fate_t node_sweep(object_t *o, void *arg)
     return !validators && over > o->meta.stale_if_error ? STORE_REMOVE : STORE_DEMOTE;
 }
 
+/* For tests: the file that BRINK_TEST_DISK_STALL names says how many milliseconds each operation of the disk threads
+ * takes longer. */
+static void node_test_stall(node_t *n)
+{
+    const char *path = getenv("BRINK_TEST_DISK_STALL");
+    warm_t *warm = atomic_load(&n->warm);
+    FILE *f = path != NULL && warm != NULL ? fopen(path, "re") : NULL;
+    long long ms = 0;
+    if (f == NULL)
+        return;
+    if (fscanf(f, "%lld", &ms) == 1)
+        warm_stall(warm, ms);
+    fclose(f);
+}
+
 bool node_tick(node_t *n, char *err)
 {
+    node_test_stall(n);
     store_sweep(n->store, &n->sweep, NODE_SWEEP_STEPS, node_sweep, n);
     upstreams_t *u = node_upstreams(n);
     upstreams_sweep(u, clock_now().boot);

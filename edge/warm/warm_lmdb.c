@@ -27,7 +27,7 @@ warm_counts_t *warm_lmdb_counts(warm_lmdb_t *l)
 
 uint64_t warm_lmdb_most(const warm_lmdb_t *l)
 {
-    return l->limit - l->limit / 8 - WARM_SLACK / 4;
+    return l->size / WARM_LARGEST_PART;
 }
 
 /* ---- the list ---- */
@@ -261,15 +261,16 @@ static err_t warm_lmdb_second_chance(warm_lmdb_t *l, segment_t *victim)
     return e;
 }
 
-/* A new open segment, and room for it to grow to its limit. */
-static err_t warm_lmdb_rotate(warm_lmdb_t *l)
+/* A new open segment, and room for it to grow to its limit, or beyond where one record takes more. */
+static err_t warm_lmdb_rotate(warm_lmdb_t *l, uint64_t cost)
 {
+    uint64_t room = cost + cost / 8 > l->limit ? cost + cost / 8 : l->limit;
     if (l->open != NULL)
         warm_lmdb_seal(l, l->open); /* if it fails the segment is gone, which is room too */
     while (l->n > 0 && (l->n >= WARM_MAX_SEGMENTS - 1 || warm_lmdb_bytes(l) + l->margin > l->size))
         warm_lmdb_drop(l, l->segment[l->n - 1], &l->counts.dropped_full);
     segment_t *s;
-    err_t e = segment_create(l->directory, l->next_number, l->limit * 4, l->epoch, l->next_id, &s);
+    err_t e = segment_create(l->directory, l->next_number, room * 4, l->epoch, l->next_id, &s);
     if (e != ERR_OK) {
         log_warn("warm tier: no new segment in %s: %s", l->directory, e == ERR_IO ? strerror(errno) : err_text(e));
         return e;
@@ -277,7 +278,7 @@ static err_t warm_lmdb_rotate(warm_lmdb_t *l)
     l->next_number++;
     warm_lmdb_add(l, s);
     warm_lmdb_open_is(l, s);
-    while (l->n > 1 && warm_lmdb_bytes(l) + l->limit + l->margin > l->size) {
+    while (l->n > 1 && warm_lmdb_bytes(l) + room + l->margin > l->size) {
         segment_t *victim = l->segment[l->n - 1];
         e = warm_lmdb_second_chance(l, victim);
         warm_lmdb_drop(l, victim, &l->counts.dropped_full);
@@ -339,7 +340,7 @@ static err_t warm_lmdb_room(warm_lmdb_t *l, uint64_t cost)
             return ERR_AGAIN;
         err_t e = warm_lmdb_commit(l);
         if (e == ERR_OK)
-            e = warm_lmdb_rotate(l);
+            e = warm_lmdb_rotate(l, cost);
         if (e != ERR_OK)
             return e;
     }

@@ -21,8 +21,8 @@
 #include "edge/warm/warm_priv.h"
 
 enum {
-    WARM_SEGMENTS = 16,
-    WARM_SEGMENTS_SMALL = 8, /* of a disk below 1 GiB, so that larger objects fit */
+    WARM_SEGMENTS = 32,
+    WARM_SEGMENTS_SMALL = 8, /* of a disk below WARM_SMALL */
     WARM_MARGIN_LEAST = WARM_SLACK
 };
 
@@ -177,6 +177,7 @@ static void warm_lmdb_load(warm_lmdb_t *l, const warm_file_t *files, size_t n, b
         warm_lmdb_drop(l, l->segment[l->n - 1], &l->counts.dropped_full);
 }
 
+#define WARM_SMALL ((uint64_t)256 << 20)
 #define WARM_MIB(n) ((double)(n) / (1024 * 1024))
 
 err_t warm_lmdb_open(const warm_options_t *options, warm_lmdb_t **out, char *sentence)
@@ -189,7 +190,7 @@ err_t warm_lmdb_open(const warm_options_t *options, warm_lmdb_t **out, char *sen
     l->lock_fd = -1;
     l->size = options->size;
     l->epoch = options->epoch;
-    l->limit = l->size / (l->size < (uint64_t)1 << 30 ? WARM_SEGMENTS_SMALL : WARM_SEGMENTS) / 4096 * 4096;
+    l->limit = l->size / (l->size < WARM_SMALL ? WARM_SEGMENTS_SMALL : WARM_SEGMENTS) / 4096 * 4096;
     l->margin = l->limit / WARM_REINSERT_PART + WARM_MARGIN_LEAST;
     l->next_id = 1;
     if (options->size < WARM_MIN_SIZE) {

@@ -13,6 +13,7 @@ enum {
     WARM_MAX_SEGMENTS = 64,  /* more are left over only from a configuration with a larger size */
     WARM_SLACK = 256 * 1024, /* of tree pages that the estimate of a record does not see */
     WARM_ERASURE = 128,      /* bytes that an erasure costs */
+    WARM_LARGEST_PART = 4,   /* one record takes at most so much of the disk */
     WARM_REINSERT_PART = 4   /* at most a quarter of a segment is filled with what was hit in the dropped one */
 };
 

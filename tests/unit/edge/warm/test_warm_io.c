@@ -391,17 +391,23 @@ Test(warm_io, without_room_in_memory_it_is_a_miss)
     end();
 }
 
-Test(warm_io, too_large_is_refused)
+Test(warm_io, one_object_takes_at_most_a_quarter_of_the_disk)
 {
     begin_with(16 * DISK_MIB);
-    object_t *o = make_object(1, 3 * DISK_MIB);
+    object_t *o = make_object(1, 5 * DISK_MIB);
     cr_assert_eq(warm_put(d.warm, o), ERR_TOO_BIG);
     cr_assert_eq(atomic_load(&o->flags), 0);
     object_unref(o);
-    cr_assert_eq(disk_put(&d, make_object(2, 1500 * 1024)), ERR_OK);
-    cr_assert_eq(disk_put(&d, make_object(3, 1500 * 1024)), ERR_OK);
-    disk_flush(&d);
-    cr_assert(has(2) && has(3));
+    for (uint64_t n = 2; n < 30; n++) { /* some larger than a usual segment */
+        cr_assert_eq(disk_put(&d, make_object(n, n % 3 == 0 ? 3700 * 1024 : 700 * 1024)), ERR_OK);
+        cr_assert_eq(disk_flush(&d), ERR_OK);
+        cr_assert_leq(disk_usage(&d), 16 * DISK_MIB);
+        cr_assert(has(n) && (n == 2 || has(n - 1)));
+    }
+    cr_assert_eq(disk_stats(&d).dropped_error, 0);
+    disk_close(&d);
+    cr_assert_eq(disk_open(&d), ERR_OK);
+    cr_assert(has(29) && has(28) && has(27));
     end();
 }
 
