@@ -18,6 +18,7 @@
 enum {
     NODE_SWEEP_STEPS = 20000,   /* stored responses looked at in a tick */
     NODE_DRAIN_POLL = 5 * 1000, /* µs */
+    NODE_NAMES_WAIT = 2000,     /* ms that a start waits for the addresses of upstreams */
     NODE_SETTLE_ROUNDS = 1000
 };
 
@@ -159,6 +160,9 @@ err_t node_open(const conf_t *conf, const node_inherited_t *inherited, node_t **
     n->node_member = mem_alloc(2 * conf->node.n + 3);
     node_member(conf->node, n->node_member);
     n->health = health_new();
+    n->resolve = resolve_new();
+    if (n->resolve != NULL)
+        resolve_configure(n->resolve, conf);
     n->upstreams = upstreams_new(n->health, conf);
     n->replay = replay_new(n->started.wall, TIER_WINDOW, REPLAY_DEFAULT_CAPACITY);
     n->limiter = limiter_new(LIMITER_CLIENTS, (uint64_t)arc4random() << 32 | arc4random());
@@ -204,6 +208,8 @@ err_t node_start(node_t *n, char *err)
         snprintf(err, NODE_ERROR_MAX, "the threads of the purge log can't be started");
     worker_conf_t labels;
     node_labels(n, n->conf, &labels);
+    if (n->resolve != NULL)
+        resolve_settle(n->resolve, NODE_NAMES_WAIT);
     n->workers = mem_zalloc(n->workers_n * sizeof *n->workers);
     for (unsigned i = 0; e == ERR_OK && i < n->workers_n; i++) {
         worker_options_t o = {.index = i,
@@ -214,6 +220,7 @@ err_t node_start(node_t *n, char *err)
                               .collapse = n->collapse,
                               .workers = n->workers_n,
                               .replay = n->replay,
+                              .resolve = n->resolve,
                               .limiter = n->limiter,
                               .log = n->log,
                               .node = n->conf->node,
@@ -299,6 +306,8 @@ err_t node_reload(node_t *n, const conf_t *conf, char *err)
     upstreams_t *fresh = upstreams_new(n->health, conf);
     worker_conf_t c;
     node_labels(n, conf, &c);
+    if (n->resolve != NULL)
+        resolve_configure(n->resolve, conf);
     for (unsigned i = 0; i < n->workers_started; i++) {
         c.upstreams = upstreams_ref(fresh);
         worker_configure(n->workers[i], &c);
@@ -428,6 +437,7 @@ void node_free(node_t *n)
     limiter_free(n->limiter);
     upstreams_unref(n->upstreams);
     health_free(n->health);
+    resolve_free(n->resolve);
     while (n->labels != NULL) {
         node_labels_t *l = n->labels;
         n->labels = l->next;

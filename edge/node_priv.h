@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "edge/admin/admin.h"
+#include "edge/fetch/resolve.h"
 #include "edge/node.h"
 #include "edge/worker.h"
 #include "purge/api.h"
@@ -25,6 +26,7 @@ struct node {
     api_t api;
     health_t *health;
     replay_t *replay;
+    resolve_t *resolve; /* NULL: no thread could be started */
     limiter_t *limiter;
     store_t *store;
     warm_t *_Atomic warm;       /* NULL: none, or handed over */

@@ -128,6 +128,7 @@ static err_t worker_open(worker_t *w)
     w->client = w->env.fetch.client = upstream_curl_new(&w->loop);
     if (w->client == NULL)
         return ERR_IO;
+    upstream_curl_resolve_by(w->client, w->o.resolve);
     if (w->o.index == 0) { /* one worker asks for all of them */
         w->probes = probe_new(&w->loop, w->client);
         probe_configure(w->probes, w->env.upstreams);

@@ -29,6 +29,7 @@ typedef struct worker_options {
     collapse_t *collapse;
     unsigned workers; /* how many there are */
     replay_t *replay;
+    struct resolve *resolve; /* names of upstreams; NULL: each client asks for itself */
     limiter_t *limiter;
     accesslog_t *log;
     span_t node, node_member; /* live until the worker is freed */

@@ -17,11 +17,13 @@
 #include "edge/base/log.h"
 #include "edge/base/mem.h"
 #include "edge/fetch/head.h"
+#include "edge/fetch/resolve.h"
 #include "edge/fetch/upstream_tls.h"
 
 enum {
     UPSTREAM_CURL_POOL = 512,         /* idle connections kept by one loop */
     UPSTREAM_CURL_SPARE = 64,         /* easy handles kept for the next calls */
+    UPSTREAM_CURL_LIFETIME = 60,      /* s that a connection to a name is used again: then to its newest address */
     UPSTREAM_CURL_BUFFER = 128 * 1024 /* read at once */
 };
 
@@ -30,7 +32,8 @@ enum {
 typedef struct upstream_curl {
     upstream_t base;
     CURLM *multi;
-    CURLSH *share; /* TLS sessions: without it each easy handle remembers its own alone */
+    resolve_t *resolve; /* NULL: names are curl's own business */
+    CURLSH *share;      /* TLS sessions: without it each easy handle remembers its own alone */
     int epoll_fd;
     loop_timer_t timer;
     loop_message_t kick; /* runs curl after upstream_start, outside of the caller's stack */
@@ -48,7 +51,7 @@ struct upstream_call {
     list_t link;
     upstream_curl_t *client;
     CURL *easy;
-    struct curl_slist *lines;
+    struct curl_slist *lines, *addresses;
     const upstream_events_t *events;
     void *arg;
     head_t head;
@@ -173,6 +176,7 @@ static void upstream_curl_free_call(upstream_call_t *c)
     list_remove(&c->link);
     curl_multi_remove_handle(u->multi, c->easy);
     curl_slist_free_all(c->lines);
+    curl_slist_free_all(c->addresses);
     if (u->spares < UPSTREAM_CURL_SPARE) {
         curl_easy_reset(c->easy);
         u->spare[u->spares++] = c->easy;
@@ -365,6 +369,20 @@ static void upstream_curl_suppress(upstream_call_t *c, const fields_t *f, span_t
     c->lines = more;
 }
 
+/* The addresses that are known already: curl then asks nobody. Without them it asks in a thread of its own. */
+static void upstream_curl_resolve(upstream_call_t *c, const upstream_target_t *to)
+{
+    char addresses[RESOLVE_TEXT], line[RESOLVE_TEXT + 300];
+    if (c->client->resolve == NULL || to->unix_path.p != NULL ||
+        resolve_get(c->client->resolve, to->host, addresses) == 0)
+        return;
+    snprintf(line, sizeof line, "%.*s:%u:%s", SPAN_ARG(to->host), to->port, addresses);
+    c->addresses = curl_slist_append(NULL, line);
+    CHECK(c->addresses != NULL);
+    curl_easy_setopt(c->easy, CURLOPT_RESOLVE, c->addresses);
+    curl_easy_setopt(c->easy, CURLOPT_MAXLIFETIME_CONN, (long)UPSTREAM_CURL_LIFETIME);
+}
+
 static void upstream_curl_connect_to(upstream_call_t *c, const upstream_target_t *to)
 {
     CURL *e = c->easy;
@@ -376,6 +394,7 @@ static void upstream_curl_connect_to(upstream_call_t *c, const upstream_target_t
     if (to->port != 0)
         snprintf(c->url + len, n - (size_t)len, ":%u/", to->port);
     curl_easy_setopt(e, CURLOPT_URL, c->url);
+    upstream_curl_resolve(c, to);
     if (to->unix_path.p != NULL)
         curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, to->unix_path.p);
     if (to->https) {
@@ -542,6 +561,11 @@ void upstream_curl_free(upstream_t *base)
     u->closed = true;
     if (!u->kicked)
         free(u);
+}
+
+void upstream_curl_resolve_by(upstream_t *u, struct resolve *r)
+{
+    ((upstream_curl_t *)u)->resolve = r;
 }
 
 int upstream_curl_fd(const upstream_t *u)
