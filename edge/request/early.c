@@ -8,6 +8,7 @@
 
 enum {
     EARLY_RATE = 100, /* requests a second from which a key is popular */
+    EARLY_SURE = 10,  /* requests from which a rate can be told */
     EARLY_FACTOR = 2, /* how much earlier than the origin's own time */
     EARLY_REACH = 16, /* origin's times before expiry from which it isn't even considered: e^-8 a request */
     EARLY_DELTA = 5   /* ms: an origin that seems to take no time takes some */
@@ -35,7 +36,11 @@ bool early_due(request_t *rq)
         return false;
     msec_t kept = now - o->meta.response_time;
     uint32_t hits = atomic_load_explicit(&o->hits, memory_order_relaxed);
-    if (kept <= 0 || (uint64_t)hits * MSEC_PER_SEC < (uint64_t)kept * EARLY_RATE)
+    if (hits < EARLY_SURE || kept <= 0)
+        return false;
+    /* requests don't come evenly: what chance alone may have held back doesn't make a key quiet */
+    double expected = (double)kept * EARLY_RATE / MSEC_PER_SEC;
+    if (hits + 3 * sqrt(expected) < expected)
         return false;
     return -log(early_random(rq->env)) * (double)(delta * EARLY_FACTOR) >= (double)ttl;
 }

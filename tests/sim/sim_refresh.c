@@ -26,6 +26,54 @@ Test(sim_refresh, a_popular_response_is_refreshed_before_it_expires)
     world_free(w);
 }
 
+/* A sequence of its own, so that every run is the same. */
+static unsigned chance(uint64_t *seed, unsigned n)
+{
+    *seed = *seed * 6364136223846793005ULL + 1442695040888963407ULL;
+    return (unsigned)((*seed >> 33) % n);
+}
+
+/* 1,000 requests a second at random on ten keys of 2 s lifetime, from an origin that takes 100 ms: 100 a second each,
+ * the least that counts as popular. */
+static void load(bool early, size_t *waited, size_t *fetches)
+{
+    enum { KEYS = 10, WARM = 500, TIME = 10000 };
+    world_t *w = world_new(early ? NULL : "    early_refresh: off", NULL);
+    uint64_t seed = 1;
+    msec_t due[WORLD_CALLS];
+    size_t answered = 0, known = 0;
+    *waited = *fetches = 0;
+    for (int ms = 0; ms < WARM + TIME; ms++) {
+        char path[8];
+        snprintf(path, sizeof path, "/%u", chance(&seed, KEYS));
+        if (w->clients == WORLD_CLIENTS - 1)
+            world_forget(w);
+        world_client_t *c = world_get(w, (unsigned)ms % WORLD_LOOPS, path, NULL);
+        *waited += ms >= WARM && !c->done;
+        while (known < w->calls)
+            due[known++] = ms + 100;
+        for (; answered < w->calls && due[answered] <= ms; answered++)
+            world_answer(w, w->call[answered], 200, "cache-control: max-age=2", "n");
+        world_pass(w, 1);
+    }
+    *fetches = w->calls;
+    while (answered < w->calls)
+        world_answer(w, w->call[answered++], 200, "cache-control: max-age=2", "n");
+    world_free(w);
+}
+
+Test(sim_refresh, at_a_steady_load_next_to_nobody_waits)
+{
+    size_t waited, fetches, waited_off, fetches_off;
+    load(true, &waited, &fetches);
+    load(false, &waited_off, &fetches_off);
+    cr_expect_leq(waited, 10000 / 100, "%zu of 10000 requests waited", waited);
+    cr_expect_geq(waited_off, 300, "without it %zu did", waited_off);
+    cr_expect_leq(fetches, fetches_off * 5 / 2, "%zu fetches, %zu without", fetches, fetches_off);
+    fprintf(stderr, "early refresh: %zu of 10000 requests waited, %zu without; %zu fetches, %zu without\n", waited,
+            waited_off, fetches, fetches_off);
+}
+
 Test(sim_refresh, a_quiet_response_and_a_site_that_says_off_see_no_extra_fetch)
 {
     static const char *const sites[] = {NULL, "    early_refresh: off"};

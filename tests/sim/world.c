@@ -209,6 +209,26 @@ void world_leave(world_t *w, world_client_t *c)
     world_run(w);
 }
 
+static void world_free_client(world_client_t *c)
+{
+    arena_release(&c->arena);
+    free(c->body);
+    free(c);
+}
+
+void world_forget(world_t *w)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < w->clients; i++) {
+        world_client_t *c = w->client[i];
+        if (c->done && c->x.on_gone == NULL)
+            world_free_client(c);
+        else
+            w->client[kept++] = c;
+    }
+    w->clients = kept;
+}
+
 span_t world_field(const world_client_t *c, const char *name)
 {
     return fields_get(&c->fields, span_str(name));
@@ -447,11 +467,8 @@ void world_free(world_t *w)
             w->call[i]->events->done(w->call[i]->arg, UPSTREAM_ABANDONED);
         }
     world_run(w);
-    for (size_t i = 0; i < w->clients; i++) {
-        arena_release(&w->client[i]->arena);
-        free(w->client[i]->body);
-        free(w->client[i]);
-    }
+    for (size_t i = 0; i < w->clients; i++)
+        world_free_client(w->client[i]);
     for (size_t i = 0; i < w->calls; i++)
         free(w->call[i]);
     for (int i = 0; i < WORLD_LOOPS; i++) {

@@ -82,6 +82,7 @@ world_client_t *world_get(world_t *w, unsigned loop, const char *target, const c
 world_client_t *world_request(world_t *w, unsigned loop, const char *method, const char *target, const char *lines,
                               const char *body);
 void world_leave(world_t *w, world_client_t *c); /* the client goes away */
+void world_forget(world_t *w);                   /* clients that have been answered: makes room for more */
 /* Waits (really) until the disk has answered all reads and written all that was queued. */
 void world_disk(world_t *w);
 /* The edge's call as a request to the shield; world_brought takes its answer back. */
