@@ -38,7 +38,7 @@ static void node_on_evict(object_t *o, store_why_t why, void *arg)
         if (why == STORE_EVICTED && seen_again)
             warm_put(warm, o); /* asked for again after it was filled; what was seen once isn't worth a write */
         else if (why != STORE_EVICTED || (!on_disk && warm_maybe(warm, o->digest)))
-            warm_remove(warm, o->digest, o->variant); /* else an older copy would come back from there */
+            warm_remove(warm, o->digest, object_variant(o)); /* else an older copy would come back from there */
     }
     pthread_rwlock_unlock(&n->warm_gate);
 }
@@ -249,14 +249,16 @@ err_t node_start(node_t *n, char *err)
 static store_fate_t node_sweep(object_t *o, void *arg)
 {
     node_t *n = arg;
-    ledger_subject_t s = {.uri = object_uri(o), .uri_digest = o->uri_digest, .tags = o->tags, .tags_n = o->tags_n};
+    ledger_subject_t s = {
+        .uri = object_uri(o), .uri_digest = object_uri_digest(o), .tags = object_tags(o), .tags_n = o->tags_n};
     if (ledger_stamp_check(purge_ledger(n->purge), &o->stamp, &s) == MARK_HARD)
         return STORE_REMOVE;
-    msec_t over = -stored_ttl(&o->meta, clock_now().wall);
-    bool validators = (o->meta.flags & (STORED_HAS_ETAG | STORED_HAS_LAST_MODIFIED)) != 0;
-    if (over <= o->meta.stale_while_revalidate || over <= 0)
+    stored_t meta = object_meta(o);
+    msec_t over = -stored_ttl(&meta, clock_now().wall);
+    bool validators = (meta.flags & (STORED_HAS_ETAG | STORED_HAS_LAST_MODIFIED)) != 0;
+    if (over <= meta.stale_while_revalidate || over <= 0)
         return STORE_KEEP;
-    return !validators && over > o->meta.stale_if_error ? STORE_REMOVE : STORE_DEMOTE;
+    return !validators && over > meta.stale_if_error ? STORE_REMOVE : STORE_DEMOTE;
 }
 
 /* For tests: the file that BRINK_TEST_DISK_STALL names says how many milliseconds each operation of the disk threads
@@ -349,7 +351,8 @@ typedef struct node_saving {
 static store_fate_t node_save(object_t *o, void *arg)
 {
     node_saving_t *s = arg;
-    if ((o->meta.flags & STORED_HIT_FOR_MISS) == 0 && stored_ttl(&o->meta, clock_now().wall) > 0 &&
+    stored_t meta = object_meta(o);
+    if ((meta.flags & STORED_HIT_FOR_MISS) == 0 && stored_ttl(&meta, clock_now().wall) > 0 &&
         clock_now().boot < s->deadline)
         warm_put_wait(s->warm, o, s->deadline);
     return STORE_KEEP;

@@ -19,4 +19,13 @@ static inline void stamp_init(stamp_t *s, uint64_t began)
     atomic_init(&s->mark, 0);
 }
 
+/* What is known of a response is also known of its copy. Marks that are set meanwhile may be missed. */
+static inline void stamp_copy(stamp_t *to, const stamp_t *from)
+{
+    to->began = from->began;
+    uint64_t checked = atomic_load_explicit(&from->checked_to, memory_order_acquire);
+    atomic_init(&to->mark, atomic_load_explicit(&from->mark, memory_order_acquire));
+    atomic_init(&to->checked_to, checked);
+}
+
 #endif

@@ -223,7 +223,7 @@ bool fetch_covered(fetch_t *f, ledger_t *l)
         return true; /* its tags are not known yet */
     const object_t *o = f->response.object;
     ledger_subject_t subject = {
-        .uri = f->key.uri, .uri_digest = f->key.uri_digest, .tags = o->tags, .tags_n = o->tags_n};
+        .uri = f->key.uri, .uri_digest = f->key.uri_digest, .tags = object_tags(o), .tags_n = o->tags_n};
     return ledger_check(l, &subject, f->spec.began, &upto) != MARK_NONE;
 }
 
@@ -291,7 +291,7 @@ bool fetch_window_full(fetch_t *f)
 {
     if (f->response.object == NULL)
         return false;
-    body_t *body = f->response.object->body;
+    body_t *body = object_body(f->response.object);
     uint64_t least = body_length(body);
     pthread_mutex_lock(&f->mutex);
     for (list_t *n = f->readers.next; n != &f->readers; n = n->next) {

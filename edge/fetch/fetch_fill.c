@@ -97,10 +97,10 @@ static fetch_fill_verdict_t fetch_fill_not_modified(fetch_t *f, const fields_t *
 {
     object_t *old = f->spec.validate;
     fields_t merged;
-    stored_t meta;
-    if (!revalidate_selects(old->fields, fields))
+    stored_t meta, before = object_meta(old);
+    if (!revalidate_selects(object_fields(old), fields))
         return FETCH_FILL_AGAIN_UNCONDITIONAL;
-    if (revalidate_merge(old->fields, fields, &f->arena, &merged) != ERR_OK)
+    if (revalidate_merge(object_fields(old), fields, &f->arena, &merged) != ERR_OK)
         return FETCH_FILL_BAD;
     /* Age speaks of this validation, so it is read from the 304, not from what is stored */
     fields_t with_age;
@@ -115,17 +115,18 @@ static fetch_fill_verdict_t fetch_fill_not_modified(fetch_t *f, const fields_t *
     if (fetch_fill_strip(f, &all, &with_age) != ERR_OK ||
         (all.n != with_age.n && fetch_fill_full(f, &all, now) != ERR_OK))
         return FETCH_FILL_BAD;
-    stored_describe(&meta, old->meta.status, &with_age, &f->request, &f->spec.rules, f->request_time, now, &f->arena);
-    meta.content_length = old->meta.content_length;
+    stored_describe(&meta, before.status, &with_age, &f->request, &f->spec.rules, f->request_time, now, &f->arena);
+    meta.content_length = before.content_length;
     f->response.storable =
-        storable_decide(f->spec.method, &f->request, old->meta.status, &with_age, &meta, &f->spec.rules, &f->arena);
+        storable_decide(f->spec.method, &f->request, before.status, &with_age, &meta, &f->spec.rules, &f->arena);
     span_t selecting = SPAN_NONE;
     if (vary_pack(&f->arena, &with_age, &f->request, &selecting) != ERR_OK)
         f->response.storable = STORABLE_VARY_ANY;
     fetch_fill_clean(f, &with_age, now);
-    f->response.object = fetch_fill_object(f, &with_age, &meta, body_ref(old->body), selecting);
+    body_t *body = object_share_body(old);
+    f->response.object = fetch_fill_object(f, &with_age, &meta, body, selecting);
     if (f->response.object == NULL) {
-        body_unref(old->body);
+        body_unref(body);
         return FETCH_FILL_BAD;
     }
     f->response.validated = true;
@@ -229,8 +230,8 @@ static void fetch_fill_overflow(fetch_t *f, unsigned why)
 
 err_t fetch_fill_body(fetch_t *f, span_t bytes)
 {
-    body_t *body = f->response.object->body;
-    if (f->filling && body->declared < 0) {
+    body_t *body = object_body(f->response.object);
+    if (f->filling && body_declared(body) < 0) {
         if (body_length(body) + bytes.n > fetch_fill_most(f))
             fetch_fill_overflow(f, LABEL_FILL_TOO_BIG);
         else if (!fetch_fill_reserve(f, body_would_grow(body, bytes.n)))
@@ -244,16 +245,21 @@ static void fetch_fill_commit(fetch_t *f)
 {
     object_t *o = f->response.object;
     ledger_subject_t subject = {
-        .uri = f->key.uri, .uri_digest = f->key.uri_digest, .tags = o->tags, .tags_n = o->tags_n};
+        .uri = f->key.uri, .uri_digest = f->key.uri_digest, .tags = object_tags(o), .tags_n = o->tags_n};
     mark_t mark = ledger_stamp_check(f->deps->ledger, &o->stamp, &subject);
     if (mark >= MARK_STRICT) {
         metrics_add(METRIC_FILLS, LABEL_FILL_PURGED, 1);
         return;
     }
-    bool disk_only = body_length(o->body) > f->deps->max_object;
-    err_t err = disk_only ? store_adopt(f->deps->store, o, f->reserved) : store_insert(f->deps->store, o, f->reserved);
+    bool disk_only = body_length(object_body(o)) > f->deps->max_object;
+    /* a small one is stored as a copy without slack; what was reserved stands for the first until its readers go */
+    object_t *packed = disk_only ? NULL : object_packed(o);
+    err_t err = packed != NULL ? store_insert(f->deps->store, packed, 0)
+                : disk_only    ? store_adopt(f->deps->store, o, f->reserved)
+                               : store_insert(f->deps->store, o, f->reserved);
+    object_unref(packed);
     if (err == ERR_OK) {
-        f->reserved = 0;
+        f->reserved = packed != NULL ? f->reserved : 0;
         if (disk_only)
             warm_put(f->deps->warm, o);
         metrics_add(METRIC_FILLS, LABEL_FILL_STORED, 1);
@@ -265,12 +271,12 @@ static void fetch_fill_commit(fetch_t *f)
 void fetch_fill_end(fetch_t *f, bool whole)
 {
     object_t *o = f->response.object;
-    body_t *body = o->body;
+    body_t *body = object_body(o);
     if (f->response.validated) {
         if (whole && f->response.sharable)
             fetch_fill_commit(f);
     } else {
-        int64_t declared = f->spec.method == METHOD_HEAD ? -1 : o->meta.content_length;
+        int64_t declared = f->spec.method == METHOD_HEAD ? -1 : object_meta(o).content_length;
         if (declared >= 0 && body_length(body) != (uint64_t)declared)
             whole = false;
         body_end(body, whole ? BODY_COMPLETE : BODY_FAILED);

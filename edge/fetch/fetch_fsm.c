@@ -87,7 +87,7 @@ void fetch_fsm_admitted(fetch_t *f)
     }
     f->upstream_name = f->hop.server->url.p; /* the fetch holds the configuration */
     f->validators_sent =
-        f->spec.validate != NULL && revalidate_add_validators(f->spec.validate->fields, &fields, &f->arena);
+        f->spec.validate != NULL && revalidate_add_validators(object_fields(f->spec.validate), &fields, &f->arena);
     f->request_time = f->deps->loop->now.wall;
     fetch_fsm_start(f, &fields, &fetch_fsm_events, 0);
 }

@@ -42,7 +42,7 @@ void fetch_invalidate(fetch_t *f, int status, const fields_t *fields)
         groups_n = 0;
     }
     ledger_subject_t subject = {
-        .uri = f->key.uri, .uri_digest = f->key.uri_digest, .tags = o->tags, .tags_n = o->tags_n};
+        .uri = f->key.uri, .uri_digest = f->key.uri_digest, .tags = object_tags(o), .tags_n = o->tags_n};
     fetch_positions_t p = {0};
     p.alone = ledger_check(f->deps->ledger, &subject, f->spec.began, &p.last) == MARK_NONE;
     for (int i = 0; i < n; i++)

@@ -24,7 +24,7 @@ static bool fetch_resume_possible(const fetch_t *f, upstream_result_t result)
     const fetch_response_t *r = &f->response;
     bool cut = result == UPSTREAM_CUT || result == UPSTREAM_CLOSED || result == UPSTREAM_IDLE_TIMEOUT;
     return cut && f->spec.method == METHOD_GET && r->upstream_status == 200 && !r->validated &&
-           f->resume.tries < FETCH_RESUMES_MAX && revalidate_strong(r->object->fields).p != NULL;
+           f->resume.tries < FETCH_RESUMES_MAX && revalidate_strong(object_fields(r->object)).p != NULL;
 }
 
 static bool fetch_resume_fields(fetch_t *f, fields_t *fields)
@@ -33,9 +33,9 @@ static bool fetch_resume_fields(fetch_t *f, fields_t *fields)
     for (size_t i = 0; i < f->forward.n; i++)
         fields_add(fields, f->forward.v[i].name, f->forward.v[i].value);
     revalidate_strip_conditions(fields);
-    uint64_t at = body_length(f->response.object->body);
+    uint64_t at = body_length(object_body(f->response.object));
     span_t range = arena_printf(&f->arena, "bytes=%llu-", (unsigned long long)at);
-    span_t validator = arena_copy(&f->arena, revalidate_strong(f->response.object->fields));
+    span_t validator = arena_copy(&f->arena, revalidate_strong(object_fields(f->response.object)));
     return range.p != NULL && validator.p != NULL && fields_add(fields, SPAN("range"), range) == ERR_OK &&
            fields_add(fields, SPAN("if-range"), validator) == ERR_OK;
 }
@@ -68,7 +68,8 @@ bool fetch_resume_begin(fetch_t *f, upstream_result_t result)
     if (!fetch_resume_possible(f, result))
         return false;
     log_info("upstream %s: response to %.*s cut after %llu bytes (%s): asking for the rest", f->hop.server->url.p,
-             SPAN_ARG(f->key.uri), (unsigned long long)body_length(f->response.object->body), upstream_word(result));
+             SPAN_ARG(f->key.uri), (unsigned long long)body_length(object_body(f->response.object)),
+             upstream_word(result));
     f->route = (route_t){.idempotent = true, .no_shield = f->spec.past_shields};
     return fetch_resume_send(f);
 }
@@ -87,9 +88,10 @@ static void fetch_resume_failed(fetch_t *f, upstream_result_t result, route_fail
 static bool fetch_resume_fits(fetch_t *f, int status, const fields_t *fields, int64_t content_length)
 {
     const object_t *o = f->response.object;
-    uint64_t at = body_length(o->body);
-    int64_t whole = o->meta.content_length >= 0 ? o->meta.content_length : f->resume.whole > 0 ? f->resume.whole : -1;
-    if (!revalidate_same_bytes(o->fields, fields))
+    uint64_t at = body_length(object_body(o));
+    int64_t declared = object_meta(o).content_length;
+    int64_t whole = declared >= 0 ? declared : f->resume.whole > 0 ? f->resume.whole : -1;
+    if (!revalidate_same_bytes(object_fields(o), fields))
         return false;
     if (status == 200) {
         f->resume.skip = at;
@@ -145,7 +147,7 @@ static void fetch_resume_on_done(void *arg, upstream_result_t result)
 {
     fetch_t *f = arg;
     bool answered = f->status != 0;
-    uint64_t length = body_length(f->response.object->body);
+    uint64_t length = body_length(object_body(f->response.object));
     if (result == UPSTREAM_OK && (f->resume.skip > 0 || (f->resume.whole > 0 && length != (uint64_t)f->resume.whole)))
         result = UPSTREAM_CUT; /* it gave less than was left */
     if (answered || result == UPSTREAM_ABANDONED)

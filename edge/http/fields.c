@@ -9,7 +9,7 @@
 #include "edge/base/mem.h"
 #include "edge/http/chars.h"
 
-enum { FIRST_CAP = 16, ENTRY_HEAD = 4, CONNECTION_NAMES_MAX = 64 };
+enum { FIRST_CAP = 16, CONNECTION_NAMES_MAX = 64 };
 
 void fields_init(fields_t *f, arena_t *arena)
 {
@@ -214,103 +214,4 @@ bool fields_name_valid(span_t name)
 bool fields_value_valid(span_t value)
 {
     return chars_all(value, CHARS_VALUE);
-}
-
-/* ---- packed ---- */
-
-static bool packable(span_t name, span_t value)
-{
-    return name.n > 0 && chars_all(name, CHARS_NAME) && fields_value_valid(value);
-}
-
-err_t fieldblock_pack(const fields_t *f, fieldblock_t **out)
-{
-    size_t bytes = 0;
-    if (f->n > FIELDS_MAX_COUNT)
-        return ERR_TOO_BIG;
-    for (size_t i = 0; i < f->n; i++) {
-        span_t name = f->v[i].name, value = f->v[i].value;
-        if (name.n > FIELDS_MAX_BYTES || value.n > FIELDS_MAX_BYTES)
-            return ERR_TOO_BIG;
-        bytes += name.n + value.n;
-        if (bytes > FIELDS_MAX_BYTES)
-            return ERR_TOO_BIG;
-        if (!packable(name, value))
-            return ERR_SYNTAX;
-    }
-    size_t size = bytes + f->n * ENTRY_HEAD;
-    fieldblock_t *b = mem_alloc(sizeof *b + size);
-    b->size = (uint32_t)size;
-    b->count = (uint16_t)f->n;
-    char *to = b->bytes;
-    for (size_t i = 0; i < f->n; i++) {
-        uint16_t lengths[2] = {(uint16_t)f->v[i].name.n, (uint16_t)f->v[i].value.n};
-        memcpy(to, lengths, ENTRY_HEAD);
-        memcpy(to + ENTRY_HEAD, f->v[i].name.p, lengths[0]);
-        if (lengths[1] > 0)
-            memcpy(to + ENTRY_HEAD + lengths[0], f->v[i].value.p, lengths[1]);
-        to += ENTRY_HEAD + lengths[0] + lengths[1];
-    }
-    *out = b;
-    return ERR_OK;
-}
-
-static inline size_t entry_at(const char *p, field_t *out)
-{
-    uint16_t lengths[2];
-    memcpy(lengths, p, ENTRY_HEAD); /* two loads: entries aren't aligned */
-    out->name = span_of(p + ENTRY_HEAD, lengths[0]);
-    out->value = span_of(p + ENTRY_HEAD + lengths[0], lengths[1]);
-    return ENTRY_HEAD + (size_t)lengths[0] + lengths[1];
-}
-
-bool fieldblock_next(const fieldblock_t *b, size_t *pos, field_t *out)
-{
-    if (*pos >= b->size)
-        return false;
-    *pos += entry_at(b->bytes + *pos, out);
-    return true;
-}
-
-span_t fieldblock_get(const fieldblock_t *b, span_t name)
-{
-    field_t f;
-    for (size_t pos = 0; fieldblock_next(b, &pos, &f);)
-        if (span_eq(f.name, name))
-            return f.value;
-    return SPAN_NONE;
-}
-
-err_t fieldblock_unpack(const fieldblock_t *b, arena_t *arena, fields_t *out)
-{
-    fields_init(out, arena);
-    if (b->count == 0)
-        return ERR_OK;
-    out->v = arena_alloc(arena, b->count * sizeof *out->v);
-    if (out->v == NULL)
-        return ERR_TOO_BIG;
-    out->cap = b->count;
-    for (size_t pos = 0; out->n < out->cap && fieldblock_next(b, &pos, &out->v[out->n]);)
-        out->n++;
-    return ERR_OK;
-}
-
-err_t fieldblock_validate(const char *bytes, size_t size, uint16_t count)
-{
-    size_t pos = 0, n = 0;
-    if (count > FIELDS_MAX_COUNT || size > FIELDS_MAX_BYTES + (size_t)count * ENTRY_HEAD)
-        return ERR_CORRUPT;
-    for (; pos < size; n++) {
-        field_t f;
-        uint16_t lengths[2];
-        if (size - pos < ENTRY_HEAD)
-            return ERR_CORRUPT;
-        memcpy(lengths, bytes + pos, ENTRY_HEAD);
-        if (size - pos - ENTRY_HEAD < (size_t)lengths[0] + lengths[1])
-            return ERR_CORRUPT;
-        pos += entry_at(bytes + pos, &f);
-        if (!packable(f.name, f.value))
-            return ERR_CORRUPT;
-    }
-    return n == count ? ERR_OK : ERR_CORRUPT;
 }

@@ -50,7 +50,7 @@ bool fields_value_valid(span_t value); /* no CR, LF, NUL, other control characte
 typedef struct fieldblock {
     uint32_t size; /* of bytes[] */
     uint16_t count;
-    char bytes[]; /* private to fields.c */
+    char bytes[]; /* private to fieldblock.c */
 } fieldblock_t;
 
 /* malloc'ed; free() releases. ERR_TOO_BIG over the ceilings above; ERR_SYNTAX for a name that is no lower-case token or

@@ -42,7 +42,8 @@ static void cache_status_member(request_t *rq, text_t *t)
 {
     text_add(t, rq->env->node_member);
     if (rq->hit) {
-        msec_t ttl = stored_ttl(&rq->object->meta, rq->env->loop->now.wall);
+        stored_t meta = object_meta(rq->object);
+        msec_t ttl = stored_ttl(&meta, rq->env->loop->now.wall);
         text_add(t, SPAN("; hit; ttl="));
         text_number(t, ttl >= 0 ? ttl / MSEC_PER_SEC : -((-ttl + MSEC_PER_SEC - 1) / MSEC_PER_SEC));
     } else if (rq->forward != FORWARD_NONE) {

@@ -72,8 +72,9 @@ static bool collapse_joinable(request_t *rq, fetch_t *f)
         return fetch_phase(f) == FETCH_WAITING;
     /* what has been arriving for a while is like a stored response: it may have become stale on its way */
     const object_t *o = fetch_response(f)->object;
+    stored_t meta = object_meta(o);
     return fetch_response(f)->sharable && lookup_selects(rq, object_selecting(o)) &&
-           reuse_decide(&o->meta, MARK_NONE, &rq->cc, rq->env->loop->now.wall).use == REUSE_HIT;
+           reuse_decide(&meta, MARK_NONE, &rq->cc, rq->env->loop->now.wall).use == REUSE_HIT;
 }
 
 static fetch_t *collapse_find(request_t *rq)
@@ -135,7 +136,8 @@ static bool collapse_stale_allowed(request_t *rq)
 {
     if (rq->stored == NULL)
         return false;
-    return reuse_stale_if_error(&rq->stored->meta, lookup_mark(rq, rq->stored), &rq->cc, rq->env->loop->now.wall);
+    stored_t meta = object_meta(rq->stored);
+    return reuse_stale_if_error(&meta, lookup_mark(rq, rq->stored), &rq->cc, rq->env->loop->now.wall);
 }
 
 static fetch_t *collapse_new_fetch(request_t *rq, bool share, bool background)
@@ -334,7 +336,7 @@ static void collapse_note_unsharable(request_t *rq, const fetch_response_t *r)
     default:
         return; /* says something of this request or this attempt, not of the key */
     }
-    if (rq->cc.has_authorization || (rq->stored != NULL && r->object->meta.status >= 500))
+    if (rq->cc.has_authorization || (rq->stored != NULL && object_meta(r->object).status >= 500))
         return; /* a failing origin must not cost us what we have */
     stored_t meta;
     stored_hit_for_miss(&meta, rq->env->loop->now.wall, COLLAPSE_HIT_FOR_MISS);
@@ -353,7 +355,8 @@ static void collapse_note_unsharable(request_t *rq, const fetch_response_t *r)
  * shared, is the right variant, and doesn't ask to be validated each time (RFC 9111 4). */
 static bool collapse_usable(request_t *rq, const fetch_response_t *r)
 {
-    const stored_t *m = &r->object->meta;
+    stored_t meta = object_meta(r->object);
+    const stored_t *m = &meta;
     if (!(r->sharable || r->stale_from_shield) || (rq->cc.has_authorization && (m->flags & STORED_AUTH_SHARED) == 0))
         return false;
     if (!lookup_selects(rq, object_selecting(r->object)))
@@ -379,7 +382,7 @@ static void collapse_count_shield(const fetch_response_t *r)
 {
     span_t last = SPAN_NONE;
     field_t f;
-    for (size_t pos = 0; fieldblock_next(r->object->fields, &pos, &f);)
+    for (size_t pos = 0; fieldblock_next(object_fields(r->object), &pos, &f);)
         if (span_eq(f.name, SPAN("cache-status")))
             last = f.value;
     const char *comma = last.n > 0 ? memrchr(last.p, ',', last.n) : NULL;
@@ -395,7 +398,7 @@ static request_go_t collapse_answered(request_t *rq, fetch_t *f)
     rq->fwd_status = r->upstream_status;
     if (!rq->leader && !collapse_usable(rq, r))
         return collapse_again(rq, r);
-    int status = r->object->meta.status;
+    int status = object_meta(r->object).status;
     if ((status == 500 || status == 502 || status == 503 || status == 504) && collapse_stale_allowed(rq))
         return collapse_serve_stale(rq);
     if (rq->leader && rq->cacheable && !r->sharable && fetch_shares(f)) {

@@ -65,21 +65,22 @@ static span_t deliver_number(request_t *rq, long long n)
 
 static bool deliver_has_age(request_t *rq)
 {
-    const stored_t *m = &rq->object->meta;
     if (rq->hit || rq->stale_served)
         return true;
     const fetch_t *f = rq->reader.fetch;
     if (f != NULL && (fetch_response(f)->validated || fetch_response(f)->via_shield))
         return true;
-    return m->initial_age - (m->response_time - m->request_time) >= MSEC_PER_SEC; /* an upstream cache said so */
+    stored_t m = object_meta(rq->object);
+    return m.initial_age - (m.response_time - m.request_time) >= MSEC_PER_SEC; /* an upstream cache said so */
 }
 
 static void deliver_add_ours(request_t *rq, fields_t *out, span_t via, span_t members)
 {
     exchange_t *x = rq->x;
-    if (rq->object != NULL && deliver_has_age(rq))
-        fields_add(out, SPAN("age"),
-                   deliver_number(rq, stored_age(&rq->object->meta, rq->env->loop->now.wall) / MSEC_PER_SEC));
+    if (rq->object != NULL && deliver_has_age(rq)) {
+        stored_t meta = object_meta(rq->object);
+        fields_add(out, SPAN("age"), deliver_number(rq, stored_age(&meta, rq->env->loop->now.wall) / MSEC_PER_SEC));
+    }
     fields_add(out, SPAN("via"),
                via.n > 0 ? arena_printf(x->arena, "%.*s, %.*s", SPAN_ARG(via), SPAN_ARG(rq->env->via)) : rq->env->via);
     cache_status_add(rq, out, members);
@@ -101,7 +102,7 @@ static const fieldblock_t *deliver_block(const request_t *rq)
 {
     const fetch_t *f = rq->leader ? rq->reader.fetch : NULL;
     const fetch_response_t *r = f != NULL && fetch_phase(f) == FETCH_STREAMING ? fetch_response(f) : NULL;
-    return r != NULL && r->object == rq->object && r->full != NULL ? r->full : rq->object->fields;
+    return r != NULL && r->object == rq->object && r->full != NULL ? r->full : object_fields(rq->object);
 }
 
 /* The stored fields for this client, then ours. `skip_content`: the two that describe the whole, where a part is sent.
@@ -175,12 +176,14 @@ static int deliver_ranges(request_t *rq, span_t etag, int64_t length, int64_t *b
     exchange_t *x = rq->x;
     range_t ranges[RANGE_MAX];
     size_t n;
-    bool known = length >= 0 && (body_state(rq->object->body) == BODY_COMPLETE || rq->object->body->declared >= 0);
+    bool known = length >= 0 && body_declared(object_body(rq->object)) >= 0;
     span_t asked = fields_join(&x->fields, SPAN("range"), x->arena);
     range_verdict_t verdict = RANGE_IGNORE;
-    if (known && asked.p != NULL && x->method == METHOD_GET &&
-        conditional_if_range(&x->fields, etag, rq->object->meta.last_modified, rq->object->meta.date))
-        verdict = range_parse(asked, (uint64_t)length, ranges, &n);
+    if (known && asked.p != NULL && x->method == METHOD_GET) {
+        stored_t meta = object_meta(rq->object);
+        if (conditional_if_range(&x->fields, etag, meta.last_modified, meta.date))
+            verdict = range_parse(asked, (uint64_t)length, ranges, &n);
+    }
     switch (verdict) {
     case RANGE_IGNORE:
         deliver_whole(rq);
@@ -204,8 +207,8 @@ static int deliver_ranges(request_t *rq, span_t etag, int64_t length, int64_t *b
         return 206;
     }
     span_t content_type;
-    *body_length = deliver_multipart(rq, ranges, n, length, fieldblock_get(rq->object->fields, SPAN("content-type")),
-                                     &content_type);
+    *body_length = deliver_multipart(rq, ranges, n, length,
+                                     fieldblock_get(object_fields(rq->object), SPAN("content-type")), &content_type);
     if (*body_length < 0) {
         deliver_whole(rq);
         *body_length = length;
@@ -228,25 +231,25 @@ static void deliver_observe(request_t *rq, int status)
  * If-Unmodified-Since: RFC 9110 13.1.4. */
 static msec_t deliver_modified(const request_t *rq)
 {
-    const stored_t *m = &rq->object->meta;
-    return m->last_modified != -1 || fields_has(&rq->x->fields, SPAN("if-unmodified-since")) ? m->last_modified
-                                                                                             : m->date;
+    stored_t m = object_meta(rq->object);
+    return m.last_modified != -1 || fields_has(&rq->x->fields, SPAN("if-unmodified-since")) ? m.last_modified : m.date;
 }
 
 static void deliver_head(request_t *rq)
 {
     exchange_t *x = rq->x;
     object_t *o = rq->object;
-    int status = o->meta.status;
+    stored_t meta = object_meta(o);
+    int status = meta.status;
     const fetch_t *f = rq->reader.fetch;
     bool bodiless = f != NULL && fetch_response(f)->bodiless;
-    int64_t length = bodiless ? o->meta.content_length : object_length(o), body_length = length;
+    int64_t length = bodiless ? meta.content_length : object_length(o), body_length = length;
     fields_t out, extra;
     fields_init(&out, x->arena);
     fields_init(&extra, x->arena);
     bool ours = rq->own || rq->hit || rq->stale_served;
     if (ours && status >= 200 && status < 300) {
-        span_t etag = fieldblock_get(o->fields, SPAN("etag"));
+        span_t etag = fieldblock_get(object_fields(o), SPAN("etag"));
         switch (conditional_evaluate(x->method, &x->fields, etag, deliver_modified(rq))) {
         case CONDITIONAL_NOT_MODIFIED:
             status = 304;
@@ -278,7 +281,7 @@ static void deliver_head(request_t *rq)
 /* Bytes of the current segments; moves on over segments that are done. `*last`: nothing comes after these. */
 static size_t deliver_gather(request_t *rq, struct iovec *v, bool *last)
 {
-    body_t *body = rq->object->body;
+    body_t *body = object_body(rq->object);
     size_t n = 0, left = rq->x->ops->send_most;
     while (rq->segment < rq->segments_n && n < REQUEST_IOV && left > 0) {
         request_segment_t *s = &rq->segments[rq->segment];
@@ -312,7 +315,7 @@ static request_go_t deliver_body(request_t *rq)
         return REQUEST_WAIT;
     if (rq->reader.fetch != NULL)
         fetch_wait(&rq->reader, rq->env->loop);
-    body_state_t state = body_state(rq->object->body);
+    body_state_t state = body_state(object_body(rq->object));
     size_t n = deliver_gather(rq, v, &last);
     if (last) {
         x->ops->send(x, v, n, EXCHANGE_FINAL);

@@ -28,13 +28,14 @@ static double early_random(request_env_t *env)
 bool early_due(request_t *rq)
 {
     const object_t *o = rq->stored;
-    msec_t now = rq->env->loop->now.wall, ttl = stored_ttl(&o->meta, now);
-    msec_t delta = o->meta.response_time - o->meta.request_time;
+    stored_t meta = object_meta(o);
+    msec_t now = rq->env->loop->now.wall, ttl = stored_ttl(&meta, now);
+    msec_t delta = meta.response_time - meta.request_time;
     if (delta < EARLY_DELTA)
         delta = EARLY_DELTA;
-    if (!rq->site->early_refresh || ttl > delta * EARLY_REACH || (o->meta.flags & STORED_IMMUTABLE) != 0)
+    if (!rq->site->early_refresh || ttl > delta * EARLY_REACH || (meta.flags & STORED_IMMUTABLE) != 0)
         return false;
-    msec_t kept = now - o->meta.response_time;
+    msec_t kept = now - meta.response_time;
     uint32_t hits = atomic_load_explicit(&o->hits, memory_order_relaxed);
     if (hits < EARLY_SURE || kept <= 0)
         return false;

@@ -5,7 +5,17 @@
 
 ledger_subject_t lookup_subject(const object_t *o)
 {
-    return (ledger_subject_t){.uri = object_uri(o), .uri_digest = o->uri_digest, .tags = o->tags, .tags_n = o->tags_n};
+    return (ledger_subject_t){
+        .uri = object_uri(o), .uri_digest = object_uri_digest(o), .tags = object_tags(o), .tags_n = o->tags_n};
+}
+
+/* Nothing was purged since it was last checked: then there is no need to say what it is. */
+static mark_t lookup_check(request_env_t *env, object_t *o)
+{
+    if (atomic_load_explicit(&o->stamp.checked_to, memory_order_acquire) == ledger_head(env->ledger))
+        return (mark_t)atomic_load_explicit(&o->stamp.mark, memory_order_relaxed);
+    ledger_subject_t subject = lookup_subject(o);
+    return ledger_stamp_check(env->ledger, &o->stamp, &subject);
 }
 
 bool lookup_too_old(const request_t *rq, msec_t started)
@@ -17,11 +27,10 @@ bool lookup_too_old(const request_t *rq, msec_t started)
 
 mark_t lookup_mark(request_t *rq, object_t *o)
 {
-    ledger_subject_t subject = lookup_subject(o);
-    mark_t mark = ledger_stamp_check(rq->env->ledger, &o->stamp, &subject);
+    mark_t mark = lookup_check(rq->env, o);
     if (mark < MARK_STRICT && purge_in_doubt(rq->env->purge))
         mark = MARK_STRICT;
-    if (rq->from_tier && (rq->distrust || lookup_too_old(rq, o->meta.request_time)))
+    if (rq->from_tier && (rq->distrust || lookup_too_old(rq, object_meta(o).request_time)))
         mark = MARK_HARD; /* the edge knows of a purge that we don't: not even its validators may go up */
     return mark;
 }
@@ -60,7 +69,7 @@ static bool lookup_match_language(const object_t *o, void *arg)
 static bool lookup_match_key(const object_t *o, void *arg)
 {
     request_t *rq = arg;
-    return span_eq(object_key(o), rq->key.text) && (o->meta.flags & STORED_HIT_FOR_MISS) == 0;
+    return span_eq(object_key(o), rq->key.text) && (object_meta(o).flags & STORED_HIT_FOR_MISS) == 0;
 }
 
 static bool lookup_has_other_variant(request_t *rq)
@@ -96,7 +105,8 @@ static void lookup_count_hit(request_t *rq)
 static request_go_t lookup_decide(request_t *rq)
 {
     rq->mark = lookup_mark(rq, rq->stored);
-    rq->verdict = reuse_decide(&rq->stored->meta, rq->mark, &rq->cc, rq->env->loop->now.wall);
+    stored_t meta = object_meta(rq->stored);
+    rq->verdict = reuse_decide(&meta, rq->mark, &rq->cc, rq->env->loop->now.wall);
     switch (rq->verdict.use) {
     case REUSE_STALE_REVALIDATE:
         collapse_refresh(rq);
@@ -128,7 +138,7 @@ static request_go_t lookup_decide(request_t *rq)
             rq->private_fetch = true;
             rq->forward = FORWARD_BYPASS;
         }
-        if ((rq->stored->meta.flags & STORED_HIT_FOR_MISS) == 0 || rq->private_fetch)
+        if ((meta.flags & STORED_HIT_FOR_MISS) == 0 || rq->private_fetch)
             rq->detail = reuse_word(rq->verdict.reason);
         request_take(&rq->stored, NULL);
         break;

@@ -46,7 +46,7 @@ static bool lookup_disk_admit(warm_get_t *g, uint64_t bytes)
  * reservation. */
 static uint64_t lookup_promote(request_env_t *env, object_t *o, uint64_t granted)
 {
-    bool large = body_length(o->body) > env->fetch.max_object;
+    bool large = body_length(object_body(o)) > env->fetch.max_object;
     err_t err = large ? store_adopt(env->store, o, granted) : store_insert(env->store, o, granted);
     metrics_add(METRIC_PROMOTIONS, 0, err == ERR_OK);
     return err == ERR_OK ? 0 : granted;
@@ -59,7 +59,7 @@ static object_t *lookup_disk_arrived(request_env_t *env, object_t *o, uint64_t g
         ledger_subject_t subject = lookup_subject(o);
         if (ledger_stamp_check(env->ledger, &o->stamp, &subject) == MARK_HARD) {
             if (env->warm != NULL) /* handed over meanwhile: whoever has it now finds out by himself */
-                warm_remove(env->warm, o->digest, o->variant);
+                warm_remove(env->warm, o->digest, object_variant(o));
             object_unref(o);
             o = NULL;
         } else {

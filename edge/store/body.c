@@ -8,6 +8,15 @@
 #include "edge/base/check.h"
 #include "edge/base/mem.h"
 
+/* What a body has that isn't flat. */
+typedef struct body_list {
+    body_t head;
+    int64_t declared;         /* whole length if known, else -1 */
+    struct body_chunk *first; /* writer's (and body_trim's) */
+    struct body_chunk *last;
+    size_t allocated; /* bytes of chunks, with their heads: what the budget counts */
+} body_list_t;
+
 struct body_chunk {
     struct body_chunk *next;
     uint64_t start; /* offset of bytes[0] in the body */
@@ -16,41 +25,63 @@ struct body_chunk {
     char bytes[];
 };
 
+static body_list_t *body_list(const body_t *b)
+{
+    CHECK(!b->flat);
+    return (body_list_t *)(void *)(uintptr_t)b;
+}
+
 body_t *body_new(int64_t declared)
 {
-    body_t *b = mem_zalloc(sizeof *b);
-    atomic_init(&b->refs, 1);
-    b->declared = declared;
-    return b;
+    body_list_t *l = mem_zalloc(sizeof *l);
+    atomic_init(&l->head.refs, 1);
+    l->declared = declared;
+    return &l->head;
+}
+
+void body_init_flat(body_t *b, uint32_t at, uint64_t n)
+{
+    *b = (body_t){.flat_at = at, .flat = true};
+    atomic_init(&b->length, n);
+    atomic_init(&b->state, BODY_COMPLETE);
 }
 
 body_t *body_ref(body_t *b)
 {
+    CHECK(!b->flat);
     atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
     return b;
 }
 
 void body_unref(body_t *b)
 {
-    if (b == NULL || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
+    if (b == NULL)
+        return;
+    body_list_t *l = body_list(b);
+    if (atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
         return;
     account_t *account = atomic_load_explicit(&b->account, memory_order_relaxed);
     if (account != NULL)
         account_release(account, body_bytes(b));
-    while (b->first != NULL) {
-        struct body_chunk *c = b->first;
-        b->first = c->next;
+    while (l->first != NULL) {
+        struct body_chunk *c = l->first;
+        l->first = c->next;
         free(c);
     }
-    free(b);
+    free(l);
 }
 
-static size_t body_next_size(const body_t *b, size_t need)
+int64_t body_declared(const body_t *b)
 {
-    uint64_t length = atomic_load_explicit(&b->length, memory_order_relaxed);
-    if (b->declared >= 0)
-        return (size_t)((uint64_t)b->declared - length);
-    size_t size = b->last == NULL ? BODY_CHUNK_FIRST : b->last->size * 2;
+    return body_state(b) == BODY_COMPLETE ? (int64_t)body_length(b) : body_list(b)->declared;
+}
+
+static size_t body_next_size(const body_list_t *l, size_t need)
+{
+    uint64_t length = atomic_load_explicit(&l->head.length, memory_order_relaxed);
+    if (l->declared >= 0)
+        return (size_t)((uint64_t)l->declared - length);
+    size_t size = l->last == NULL ? BODY_CHUNK_FIRST : l->last->size * 2;
     if (size > BODY_CHUNK_MOST)
         size = BODY_CHUNK_MOST;
     return size < need ? need : size;
@@ -58,29 +89,31 @@ static size_t body_next_size(const body_t *b, size_t need)
 
 size_t body_would_grow(const body_t *b, size_t n)
 {
-    size_t room = b->last != NULL ? b->last->size - b->last->used : 0;
-    return n <= room ? 0 : sizeof(struct body_chunk) + body_next_size(b, n - room);
+    const body_list_t *l = body_list(b);
+    size_t room = l->last != NULL ? l->last->size - l->last->used : 0;
+    return n <= room ? 0 : sizeof(struct body_chunk) + body_next_size(l, n - room);
 }
 
 err_t body_append(body_t *b, span_t s, size_t *grown)
 {
     uint64_t length = atomic_load_explicit(&b->length, memory_order_relaxed);
-    size_t before = b->allocated, left = s.n;
+    body_list_t *l = body_list(b);
+    size_t before = l->allocated, left = s.n;
     CHECK(body_state(b) == BODY_GROWING);
-    if (b->declared >= 0 && s.n > (uint64_t)b->declared - length)
+    if (l->declared >= 0 && s.n > (uint64_t)l->declared - length)
         return ERR_TOO_BIG;
     while (left > 0) {
-        struct body_chunk *c = b->last;
+        struct body_chunk *c = l->last;
         if (c == NULL || c->used == c->size) {
-            size_t size = body_next_size(b, left);
+            size_t size = body_next_size(l, left);
             struct body_chunk *fresh = mem_alloc(sizeof *fresh + size);
             *fresh = (struct body_chunk){.start = length, .size = size};
             if (c != NULL)
                 c->next = fresh;
             else
-                b->first = fresh;
-            b->last = c = fresh;
-            b->allocated += sizeof *fresh + size;
+                l->first = fresh;
+            l->last = c = fresh;
+            l->allocated += sizeof *fresh + size;
         }
         size_t n = c->size - c->used < left ? c->size - c->used : left;
         memcpy(c->bytes + c->used, s.p + (s.n - left), n);
@@ -90,26 +123,27 @@ err_t body_append(body_t *b, span_t s, size_t *grown)
     }
     atomic_store_explicit(&b->length, length, memory_order_release);
     if (grown != NULL)
-        *grown = b->allocated - before;
+        *grown = l->allocated - before;
     return ERR_OK;
 }
 
 char *body_room(body_t *b, size_t n)
 {
-    CHECK(body_state(b) == BODY_GROWING && b->declared >= 0 &&
-          n <= (uint64_t)b->declared - atomic_load_explicit(&b->length, memory_order_relaxed));
-    if (b->last == NULL) {
-        struct body_chunk *fresh = mem_alloc(sizeof *fresh + (size_t)b->declared);
-        *fresh = (struct body_chunk){.size = (size_t)b->declared};
-        b->first = b->last = fresh;
-        b->allocated += sizeof *fresh + fresh->size;
+    body_list_t *l = body_list(b);
+    CHECK(body_state(b) == BODY_GROWING && l->declared >= 0 &&
+          n <= (uint64_t)l->declared - atomic_load_explicit(&b->length, memory_order_relaxed));
+    if (l->last == NULL) {
+        struct body_chunk *fresh = mem_alloc(sizeof *fresh + (size_t)l->declared);
+        *fresh = (struct body_chunk){.size = (size_t)l->declared};
+        l->first = l->last = fresh;
+        l->allocated += sizeof *fresh + fresh->size;
     }
-    return b->last->bytes + b->last->used;
+    return l->last->bytes + l->last->used;
 }
 
 void body_grow(body_t *b, size_t n)
 {
-    b->last->used += n;
+    body_list(b)->last->used += n;
     atomic_store_explicit(&b->length, atomic_load_explicit(&b->length, memory_order_relaxed) + n, memory_order_release);
 }
 
@@ -122,7 +156,7 @@ void body_end(body_t *b, body_state_t state)
 /* The chunk that holds the cursor's byte; only called when that byte is published. */
 static struct body_chunk *body_chunk_at(const body_t *b, body_cursor_t *c)
 {
-    struct body_chunk *k = c->chunk != NULL && c->chunk->start <= c->at ? c->chunk : b->first;
+    struct body_chunk *k = c->chunk != NULL && c->chunk->start <= c->at ? c->chunk : body_list(b)->first;
     while (c->at >= k->start + k->size)
         k = k->next;
     return c->chunk = k;
@@ -134,6 +168,12 @@ size_t body_read(const body_t *b, body_cursor_t *c, uint64_t end, struct iovec *
     if (end > length)
         end = length;
     size_t n = 0;
+    if (b->flat && max_v > 0 && max_bytes > 0 && c->at < end) {
+        size_t take = end - c->at < max_bytes ? (size_t)(end - c->at) : max_bytes;
+        v[0] = (struct iovec){.iov_base = (char *)(uintptr_t)b + b->flat_at + c->at, .iov_len = take};
+        c->at += take;
+        return 1;
+    }
     while (n < max_v && max_bytes > 0 && c->at < end) {
         struct body_chunk *k = body_chunk_at(b, c);
         uint64_t stop = k->start + k->size < end ? k->start + k->size : end;
@@ -150,24 +190,28 @@ void body_seek(const body_t *b, body_cursor_t *c, uint64_t to)
     if (to < c->at)
         c->chunk = NULL;
     c->at = to;
-    if (to < body_length(b))
+    if (!b->flat && to < body_length(b))
         body_chunk_at(b, c);
 }
 
 size_t body_trim(body_t *b, uint64_t consumed)
 {
+    if (b->flat)
+        return 0;
+    body_list_t *l = body_list(b);
     size_t freed = 0;
-    while (b->first != NULL && b->first != b->last && b->first->start + b->first->size < consumed) {
-        struct body_chunk *c = b->first;
-        b->first = c->next;
+    while (l->first != NULL && l->first != l->last && l->first->start + l->first->size < consumed) {
+        struct body_chunk *c = l->first;
+        l->first = c->next;
         freed += sizeof *c + c->size;
         free(c);
     }
-    b->allocated -= freed;
+    l->allocated -= freed;
     return freed;
 }
 
 size_t body_bytes(const body_t *b)
 {
-    return sizeof *b + 32 + b->allocated; /* 32: the allocator's share of the head and the usual one chunk */
+    /* 32: the allocator's share of the head and the usual one chunk */
+    return b->flat ? 0 : sizeof(body_list_t) + 32 + body_list(b)->allocated;
 }

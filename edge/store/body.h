@@ -3,7 +3,10 @@
  *
  * Who owns: counted (body_ref/body_unref, any thread). One writer thread (the loop that runs the fetch, or a warm-tier
  * thread). Readers see `length` bytes (acquire); what they read stays where it is until their reference goes, except in
- * a windowed body (body_trim), whose readers hold the window open by what they have consumed. */
+ * a windowed body (body_trim), whose readers hold the window open by what they have consumed.
+ *
+ * A flat body is a head alone: its bytes lie somewhere behind it in an allocation that somebody else owns, and it is
+ * read like any other, but not counted, appended to or trimmed. */
 #ifndef BRINK_STORE_BODY_H
 #define BRINK_STORE_BODY_H
 
@@ -21,16 +24,17 @@ typedef enum body_state { BODY_GROWING, BODY_COMPLETE, BODY_FAILED } body_state_
 
 struct body_chunk;
 typedef struct body {
-    atomic_int refs;
-    _Atomic int state;        /* body_state_t */
-    _Atomic uint64_t length;  /* bytes published */
-    int64_t declared;         /* whole length if known, else -1 */
-    struct body_chunk *first; /* writer's (and body_trim's) */
-    struct body_chunk *last;
-    size_t allocated; /* bytes of chunks, with their heads: what the budget counts */
+    _Atomic uint64_t length; /* bytes published */
     _Atomic(account_t *)
         account; /* where body_bytes are counted until it is freed; NULL before an object of it is stored */
+    union {
+        atomic_int refs;
+        uint32_t flat_at; /* of a flat body: where its bytes begin, from here */
+    };
+    _Atomic uint8_t state; /* body_state_t */
+    bool flat;
 } body_t;
+_Static_assert(sizeof(body_t) == 24, "counted in every small object");
 
 /* A reader's place. Zero-initialised = at the beginning. */
 typedef struct body_cursor {
@@ -69,7 +73,11 @@ void body_seek(const body_t *b, body_cursor_t *c, uint64_t to);
 /* Writer: frees whole chunks that end before `consumed` (strictly, so that a cursor that stands there stays valid).
  * Returns the bytes. */
 size_t body_trim(body_t *b, uint64_t consumed);
-/* All that a complete body takes in memory. */
+/* All that a complete body takes in memory; 0 for a flat one, which its owner counts. */
 size_t body_bytes(const body_t *b);
+/* Whole length if that was known beforehand or is now, else -1. */
+int64_t body_declared(const body_t *b);
+/* Makes a head for n bytes that lie `at` bytes behind it. */
+void body_init_flat(body_t *b, uint32_t at, uint64_t n);
 
 #endif

@@ -55,6 +55,19 @@ typedef struct store_leaving {
     size_t n;
 } store_leaving_t;
 
+static bool store_has(const object_t *o)
+{
+    return (atomic_load_explicit(&o->flags, memory_order_relaxed) & OBJECT_STORED) != 0;
+}
+
+static void store_set(object_t *o, bool stored)
+{
+    if (stored)
+        atomic_fetch_or_explicit(&o->flags, OBJECT_STORED, memory_order_relaxed);
+    else
+        atomic_fetch_and_explicit(&o->flags, (uint16_t)~OBJECT_STORED, memory_order_relaxed);
+}
+
 static store_shard_t *store_shard(store_t *s, digest_t d)
 {
     return &s->shards[d.hi & (s->shard_n - 1)];
@@ -103,7 +116,7 @@ store_t *store_open(const store_options_t *options)
 /* Under the mutex. The store's reference moves to `leaving`. */
 static void store_unlink(store_t *s, object_t *o, bool in_policy, store_why_t why, store_leaving_t *leaving)
 {
-    CHECK(o->stored && leaving->n < STORE_BATCH);
+    CHECK(store_has(o) && leaving->n < STORE_BATCH);
     if (in_policy)
         s->policy->remove(s->evict, &o->evict);
     store_shard_t *h = store_shard(s, o->digest);
@@ -115,7 +128,7 @@ static void store_unlink(store_t *s, object_t *o, bool in_policy, store_why_t wh
     o->chain = NULL;
     h->count--;
     pthread_rwlock_unlock(&h->lock);
-    o->stored = false;
+    store_set(o, false);
     if (why != STORE_EVICTED)
         atomic_fetch_or_explicit(&o->flags, OBJECT_DEAD, memory_order_release);
     s->objects--;
@@ -146,7 +159,7 @@ void store_close(store_t *s)
             for (object_t *o; (o = h->buckets[b]) != NULL;) {
                 h->buckets[b] = o->chain;
                 o->chain = NULL;
-                o->stored = false;
+                store_set(o, false);
                 s->policy->remove(s->evict, &o->evict);
                 object_unref(o);
             }
@@ -250,27 +263,27 @@ static void store_grow(store_t *s, store_shard_t *h)
 
 static bool store_older(const object_t *a, const object_t *b)
 {
-    if (a->meta.date != b->meta.date)
-        return a->meta.date < b->meta.date;
-    return a->meta.response_time < b->meta.response_time;
+    stored_t x = object_meta(a), y = object_meta(b);
+    return x.date != y.date ? x.date < y.date : x.response_time < y.response_time;
 }
 
 /* What an object will be charged: what was here before and is still referenced is still counted. */
 static uint64_t store_need(const object_t *o)
 {
-    uint64_t own = o->account == NULL ? object_own_bytes(o) : 0;
-    bool shared = atomic_load_explicit(&o->body->account, memory_order_relaxed) != NULL;
-    return own + (shared ? 0 : body_bytes(o->body));
+    bool charged = (atomic_load_explicit(&o->flags, memory_order_relaxed) & OBJECT_CHARGED) != 0;
+    uint64_t own = charged ? 0 : object_own_bytes(o);
+    bool shared = atomic_load_explicit(&object_body(o)->account, memory_order_relaxed) != NULL;
+    return own + (shared ? 0 : body_bytes(object_body(o)));
 }
 
 /* Under the mutex. */
 static uint64_t store_charge(store_t *s, object_t *o)
 {
-    uint64_t charged = o->account == NULL ? object_own_bytes(o) : 0;
-    o->account = s->account;
-    if (atomic_load_explicit(&o->body->account, memory_order_relaxed) == NULL) {
-        atomic_store_explicit(&o->body->account, s->account, memory_order_relaxed);
-        charged += body_bytes(o->body);
+    bool before = (atomic_fetch_or_explicit(&o->flags, OBJECT_CHARGED, memory_order_relaxed) & OBJECT_CHARGED) != 0;
+    uint64_t charged = before ? 0 : object_own_bytes(o);
+    if (atomic_load_explicit(&object_body(o)->account, memory_order_relaxed) == NULL) {
+        atomic_store_explicit(&object_body(o)->account, s->account, memory_order_relaxed);
+        charged += body_bytes(object_body(o));
     }
     return charged;
 }
@@ -284,7 +297,7 @@ static void store_reservation_spent(store_t *s, uint64_t given, uint64_t charged
 
 err_t store_insert(store_t *s, object_t *o, uint64_t reserved)
 {
-    CHECK(body_state(o->body) == BODY_COMPLETE);
+    CHECK(body_state(object_body(o)) == BODY_COMPLETE);
     if (object_dead(o))
         return ERR_REFUSED;
     uint64_t need = store_need(o);
@@ -300,14 +313,14 @@ err_t store_insert(store_t *s, object_t *o, uint64_t reserved)
     for (object_t *k = *store_bucket(h, o->digest); k != NULL; k = k->chain) {
         if (!hash_eq(k->digest, o->digest))
             continue;
-        if (k->variant == o->variant)
+        if (object_variant(k) == object_variant(o))
             same = k;
         else if (variants++, oldest == NULL || store_older(k, oldest))
             oldest = k;
     }
     /* what came from disk while somebody stored the same variant is the older one, whatever its Date says */
     bool late = same != NULL && (atomic_load_explicit(&o->flags, memory_order_relaxed) & OBJECT_FROM_DISK) != 0;
-    if (o->stored || late) {
+    if (store_has(o) || late) {
         pthread_mutex_unlock(&s->mutex);
         if (need > reserved)
             store_unreserve(s, need - reserved);
@@ -321,7 +334,7 @@ err_t store_insert(store_t *s, object_t *o, uint64_t reserved)
         store_grow(s, h);
 
     uint64_t charged = store_charge(s, o);
-    evict_item_init(&o->evict, o->digest.lo ^ o->variant, object_bytes(o));
+    evict_item_init(&o->evict, o->digest.lo ^ object_variant(o), object_bytes(o));
     s->policy->insert(s->evict, &o->evict);
     size_t overhead = s->policy->overhead(s->evict);
     if (overhead > s->evict_overhead)
@@ -329,7 +342,7 @@ err_t store_insert(store_t *s, object_t *o, uint64_t reserved)
     else
         account_release(s->account, s->evict_overhead - overhead);
     s->evict_overhead = overhead;
-    o->stored = true;
+    store_set(o, true);
     s->objects++;
     s->object_bytes += evict_size(&o->evict);
     s->inserted++;
@@ -363,7 +376,7 @@ bool store_remove(store_t *s, object_t *o)
 {
     store_leaving_t leaving = {.n = 0};
     pthread_mutex_lock(&s->mutex);
-    if (o->stored)
+    if (store_has(o))
         store_unlink(s, o, true, STORE_REMOVED, &leaving);
     pthread_mutex_unlock(&s->mutex);
     bool was = leaving.n > 0;
@@ -374,7 +387,7 @@ bool store_remove(store_t *s, object_t *o)
 static void store_demote(store_t *s, object_t *o)
 {
     pthread_mutex_lock(&s->mutex);
-    if (o->stored)
+    if (store_has(o))
         s->policy->demote(s->evict, &o->evict);
     pthread_mutex_unlock(&s->mutex);
 }

@@ -9,27 +9,27 @@
 #include "edge/base/mem.h"
 #include "edge/policy/reuse.h"
 
-#define RECORD_MAGIC 0x316b6e697262u /* "brink1" */
+#define RECORD_MAGIC 0x326b6e697262u /* "brink2" */
 
 typedef struct record_fixed {
     uint64_t magic, sum; /* sum: of all that follows */
     uint32_t head_size, mark;
     uint64_t body_size, began, variant;
-    digest_t digest, uri_digest;
+    digest_t digest;
     int32_t status;
     uint32_t flags;
     int64_t date, request_time, response_time, initial_age, lifetime, stale_while_revalidate, stale_if_error,
         last_modified, content_length;
     uint32_t key_n, uri_at, uri_n, selecting_n, tags_n, fields_size, fields_n, zero;
 } record_fixed_t;
-_Static_assert(sizeof(record_fixed_t) == 192, "no padding in what is written");
+_Static_assert(sizeof(record_fixed_t) == 176, "no padding in what is written");
 
 enum { RECORD_SUMMED = 16 }; /* offset of what the checksum covers */
 
 err_t record_head_size(const object_t *o, size_t *size)
 {
-    size_t n =
-        sizeof(record_fixed_t) + o->key_len + o->selecting_len + (size_t)o->tags_n * sizeof(digest_t) + o->fields->size;
+    size_t n = sizeof(record_fixed_t) + o->key_len + o->selecting_len + (size_t)o->tags_n * sizeof(digest_t) +
+               object_fields(o)->size;
     if (n > RECORD_MAX_HEAD || o->tags_n > RECORD_MAX_TAGS)
         return ERR_TOO_BIG;
     *size = n;
@@ -45,38 +45,38 @@ static char *record_add(char *at, const void *bytes, size_t n)
 
 void record_pack(const object_t *o, uint32_t mark, char *out, size_t size)
 {
+    stored_t meta = object_meta(o);
     record_fixed_t f = {
         .magic = RECORD_MAGIC,
         .head_size = (uint32_t)size,
         .mark = mark,
-        .body_size = body_length(o->body),
+        .body_size = body_length(object_body(o)),
         .began = o->stamp.began,
-        .variant = o->variant,
+        .variant = object_variant(o),
         .digest = o->digest,
-        .uri_digest = o->uri_digest,
-        .status = o->meta.status,
-        .flags = o->meta.flags,
-        .date = o->meta.date,
-        .request_time = o->meta.request_time,
-        .response_time = o->meta.response_time,
-        .initial_age = o->meta.initial_age,
-        .lifetime = o->meta.lifetime,
-        .stale_while_revalidate = o->meta.stale_while_revalidate,
-        .stale_if_error = o->meta.stale_if_error,
-        .last_modified = o->meta.last_modified,
-        .content_length = o->meta.content_length,
+        .status = meta.status,
+        .flags = meta.flags,
+        .date = meta.date,
+        .request_time = meta.request_time,
+        .response_time = meta.response_time,
+        .initial_age = meta.initial_age,
+        .lifetime = meta.lifetime,
+        .stale_while_revalidate = meta.stale_while_revalidate,
+        .stale_if_error = meta.stale_if_error,
+        .last_modified = meta.last_modified,
+        .content_length = meta.content_length,
         .key_n = o->key_len,
         .uri_at = o->uri_at,
         .uri_n = o->uri_len,
         .selecting_n = o->selecting_len,
         .tags_n = o->tags_n,
-        .fields_size = o->fields->size,
-        .fields_n = o->fields->count,
+        .fields_size = object_fields(o)->size,
+        .fields_n = object_fields(o)->count,
     };
     char *at = out + sizeof f;
-    at = record_add(at, o->text, (size_t)o->key_len + o->selecting_len);
-    at = record_add(at, o->tags, o->tags_n * sizeof(digest_t));
-    at = record_add(at, o->fields->bytes, o->fields->size);
+    at = record_add(at, object_text(o), (size_t)o->key_len + o->selecting_len);
+    at = record_add(at, object_tags(o), o->tags_n * sizeof(digest_t));
+    at = record_add(at, object_fields(o)->bytes, object_fields(o)->size);
     CHECK(at == out + size);
     memcpy(out, &f, sizeof f);
     f.sum = XXH3_64bits(out + RECORD_SUMMED, size - RECORD_SUMMED);
@@ -95,11 +95,11 @@ err_t record_parse(span_t b, record_t *out)
         return ERR_CORRUPT;
     if (f.tags_n > RECORD_MAX_TAGS || f.fields_n > FIELDS_MAX_COUNT ||
         sizeof f + (uint64_t)f.key_n + f.selecting_n + f.tags_n * sizeof(digest_t) + f.fields_size != f.head_size ||
-        (uint64_t)f.uri_at + f.uri_n > f.key_n || f.mark > MARK_HARD || f.body_size > INT64_MAX)
+        (uint64_t)f.uri_at + f.uri_n > f.key_n || f.mark > MARK_HARD || f.uri_at > UINT8_MAX ||
+        f.uri_n > OBJECT_MAX_URI || f.body_size > INT64_MAX)
         return ERR_CORRUPT;
     *out = (record_t){
         .digest = f.digest,
-        .uri_digest = f.uri_digest,
         .variant = f.variant,
         .began = f.began,
         .mark = f.mark,
@@ -144,8 +144,8 @@ object_t *record_object(const record_t *r, body_t *body)
         tags = mem_alloc(r->tags_n * sizeof *tags);
         memcpy(tags, r->tags, r->tags_n * sizeof *tags);
     }
-    object_t *o = object_restore(r->digest, r->uri_digest, r->variant, r->key, r->uri_at, r->uri_len, r->selecting,
-                                 &r->meta, r->began, fields, body, tags, r->tags_n);
+    object_t *o = object_restore(r->digest, r->variant, r->key, r->uri_at, r->uri_len, r->selecting, &r->meta, r->began,
+                                 fields, body, tags, r->tags_n);
     free(tags);
     atomic_store_explicit(&o->stamp.mark, r->mark, memory_order_release);
     return o;

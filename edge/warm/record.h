@@ -19,7 +19,7 @@ enum {
 
 /* Views into the bytes that were parsed. */
 typedef struct record {
-    digest_t digest, uri_digest;
+    digest_t digest;
     uint64_t variant;
     uint64_t began;
     uint32_t mark; /* mark_t */

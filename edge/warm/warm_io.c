@@ -201,7 +201,7 @@ static void warm_wait(warm_t *w, pthread_cond_t *c, msec_t ms)
 static err_t warm_enqueue(warm_t *w, object_t *o, msec_t deadline)
 {
     uint32_t flags = atomic_load_explicit(&o->flags, memory_order_acquire);
-    if ((flags & OBJECT_DEAD) != 0 || (o->meta.flags & STORED_HIT_FOR_MISS) != 0)
+    if ((flags & OBJECT_DEAD) != 0 || (object_meta(o).flags & STORED_HIT_FOR_MISS) != 0)
         return ERR_REFUSED;
     if ((flags & OBJECT_ON_DISK) != 0) {
         uint64_t id = atomic_load_explicit(&o->disk_id, memory_order_relaxed);
@@ -210,7 +210,7 @@ static err_t warm_enqueue(warm_t *w, object_t *o, msec_t deadline)
         warm_forget(o); /* its segment fell off the end */
     }
     uint64_t bytes = object_bytes(o);
-    if (segment_cost(object_own_bytes(o) + body_length(o->body)) > warm_lmdb_most(w->disk)) {
+    if (segment_cost(object_own_bytes(o) + body_length(object_body(o))) > warm_lmdb_most(w->disk)) {
         warm_add(&w->dropped_big, 1);
         return ERR_TOO_BIG;
     }
@@ -347,12 +347,12 @@ static err_t warm_commit(warm_t *w, warm_batch_t *b)
             warm_add(&w->puts, 1);
             size_t head = 0;
             (void)record_head_size(x->o, &head);
-            warm_add(&w->put_bytes, head + body_length(x->o->body));
+            warm_add(&w->put_bytes, head + body_length(object_body(x->o)));
             atomic_store_explicit(&x->o->disk_id, b->of[i].id, memory_order_relaxed);
             /* marked or replaced while it was being written: the record says less than is known */
             if (object_dead(x->o) || atomic_load_explicit(&x->o->stamp.mark, memory_order_acquire) != x->mark) {
                 warm_forget(x->o);
-                warm_remove(w, x->o->digest, x->o->variant);
+                warm_remove(w, x->o->digest, object_variant(x->o));
             }
         }
         warm_finish(w, x);

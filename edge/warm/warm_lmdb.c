@@ -302,7 +302,7 @@ static err_t warm_lmdb_write_stream(warm_lmdb_t *l, object_t *o, uint32_t mark, 
 {
     body_cursor_t cursor = {0};
     uint64_t left = stream, page;
-    segment_entry_t entry = {.variant = o->variant, .id = l->open->next_id - 1, .stream = stream};
+    segment_entry_t entry = {.variant = object_variant(o), .id = l->open->next_id - 1, .stream = stream};
     err_t e;
     for (uint32_t k = 0; left > 0; k++) {
         size_t n = left < RECORD_PAYLOAD ? (size_t)left : RECORD_PAYLOAD, at = 8;
@@ -319,7 +319,7 @@ static err_t warm_lmdb_write_stream(warm_lmdb_t *l, object_t *o, uint32_t mark, 
         }
         struct iovec v;
         for (; at < n + 8; at += v.iov_len) {
-            CHECK(body_read(o->body, &cursor, UINT64_MAX, &v, 1, n + 8 - at) == 1);
+            CHECK(body_read(object_body(o), &cursor, UINT64_MAX, &v, 1, n + 8 - at) == 1);
             memcpy(chunk + at, v.iov_base, v.iov_len);
         }
         segment_chunk_done(chunk, entry.id, k, n);
@@ -352,7 +352,7 @@ err_t warm_lmdb_write(warm_lmdb_t *l, object_t *o, uint32_t mark, uint64_t *id)
     size_t head;
     if (record_head_size(o, &head) != ERR_OK)
         return ERR_TOO_BIG;
-    uint64_t stream = head + body_length(o->body), cost = segment_cost(stream);
+    uint64_t stream = head + body_length(object_body(o)), cost = segment_cost(stream);
     if (cost > warm_lmdb_most(l))
         return ERR_TOO_BIG;
     err_t e = warm_lmdb_room(l, cost);

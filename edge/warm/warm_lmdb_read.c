@@ -216,7 +216,7 @@ static err_t warm_lmdb_object(warm_found_t *f, object_t **out)
     body_end(body, BODY_COMPLETE);
     object_t *o = record_object(&f->record, body);
     atomic_store_explicit(&o->disk_id, f->entry.id, memory_order_relaxed);
-    atomic_store_explicit(&o->flags, OBJECT_ON_DISK | OBJECT_FROM_DISK, memory_order_relaxed);
+    atomic_fetch_or_explicit(&o->flags, OBJECT_ON_DISK | OBJECT_FROM_DISK, memory_order_relaxed);
     *out = o;
     return ERR_OK;
 }

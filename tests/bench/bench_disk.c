@@ -39,8 +39,8 @@ static object_t *object_of(uint64_t n, size_t size)
     (void)body_append(body, span_of(noise + make_mix(n) % (sizeof noise / 2), size), NULL);
     body_end(body, BODY_COMPLETE);
     stored_t meta = {.status = 200, .lifetime = 3600000, .last_modified = -1, .content_length = (int64_t)size};
-    return object_restore(make_digest(n), make_digest(n ^ 0xabcdef), 0, span_of(key, (size_t)key_n), 7,
-                          (uint32_t)key_n - 7, SPAN_NONE, &meta, 1, fields, body, NULL, 0);
+    return object_restore(make_digest(n), 0, span_of(key, (size_t)key_n), 7, (uint32_t)key_n - 7, SPAN_NONE, &meta, 1,
+                          fields, body, NULL, 0);
 }
 
 static bool right(const object_t *o, uint64_t n)
@@ -48,7 +48,7 @@ static bool right(const object_t *o, uint64_t n)
     const char *want = noise + make_mix(n) % (sizeof noise / 2);
     body_cursor_t c = {0};
     struct iovec v;
-    for (size_t at = 0; body_read(o->body, &c, UINT64_MAX, &v, 1, SIZE_MAX) == 1; at += v.iov_len)
+    for (size_t at = 0; body_read(object_body(o), &c, UINT64_MAX, &v, 1, SIZE_MAX) == 1; at += v.iov_len)
         if (memcmp(v.iov_base, want + at, v.iov_len) != 0)
             return false;
     return true;
@@ -128,7 +128,7 @@ static void bench_write(uint64_t mib, unsigned passes)
         object_t *o = disk_get(&d, k, 0);
         if (o != NULL && !right(o, k))
             fail("WRONG BYTES");
-        live += o != NULL ? body_length(o->body) : 0;
+        live += o != NULL ? body_length(object_body(o)) : 0;
         found += o != NULL;
         object_unref(o);
     }

@@ -300,7 +300,7 @@ static void world_on_evict(object_t *o, store_why_t why, void *arg)
     if (w->warm == NULL)
         return;
     if (why == STORE_REMOVED)
-        warm_remove(w->warm, o->digest, o->variant);
+        warm_remove(w->warm, o->digest, object_variant(o));
     else if (why == STORE_EVICTED && atomic_load(&o->hits) > 0)
         warm_put(w->warm, o);
 }

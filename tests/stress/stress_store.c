@@ -23,7 +23,7 @@ static _Atomic unsigned long found, missed, evicted;
 static void left(object_t *o, store_why_t why, void *arg)
 {
     (void)arg;
-    MUST(body_state(o->body) == BODY_COMPLETE);
+    MUST(body_state(object_body(o)) == BODY_COMPLETE);
     if (why == STORE_EVICTED)
         atomic_fetch_add(&evicted, 1);
 }
@@ -37,7 +37,7 @@ static void worthy(object_t *o, void *arg)
 
 static bool variant_is(const object_t *o, void *arg)
 {
-    return o->variant == *(uint64_t *)arg;
+    return object_variant(o) == *(uint64_t *)arg;
 }
 
 static store_fate_t sometimes(object_t *o, void *arg)
@@ -59,7 +59,7 @@ static void *run(void *arg)
         default:
             if ((o = store_lookup(store, make_digest(n), variant_is, &variant)) != NULL) {
                 atomic_fetch_add(&found, 1);
-                MUST(o->variant == variant && make_verify(o, n));
+                MUST(object_variant(o) == variant && make_verify(o, n));
                 unsigned slot = (x >> 50) % 16;
                 object_unref(held[slot]);
                 held[slot] = o;

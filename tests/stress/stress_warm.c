@@ -26,7 +26,7 @@ static void left(object_t *o, store_why_t why, void *arg)
     if (why == STORE_EVICTED && atomic_load_explicit(&o->hits, memory_order_relaxed) > 0)
         (void)warm_put(disk.warm, o);
     else if ((atomic_load_explicit(&o->flags, memory_order_relaxed) & OBJECT_ON_DISK) != 0)
-        warm_remove(disk.warm, o->digest, o->variant);
+        warm_remove(disk.warm, o->digest, object_variant(o));
 }
 
 static void worthy(object_t *o, void *arg)

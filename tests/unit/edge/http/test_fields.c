@@ -178,6 +178,11 @@ Test(fields, valid)
 
 /* ---- packed ---- */
 
+#define SPAN_OF_LITERAL(s)                                                                                             \
+    {                                                                                                                  \
+        s, sizeof s - 1                                                                                                \
+    }
+
 Test(fieldblock, there_and_back)
 {
     fields_t f = parse("content-type: text/html|set-cookie: a|x:|set-cookie: b"), out;
@@ -237,18 +242,55 @@ Test(fieldblock, ceilings)
     cr_expect_eq(fieldblock_validate(b->bytes, b->size, b->count), ERR_OK);
     free(b);
     /* On disk no more than packing would have made: one entry too many, one byte too many. */
-    static char raw[(FIELDS_MAX_COUNT + 1) * 6];
+    static char raw[(FIELDS_MAX_COUNT + 1) * 4];
     for (size_t i = 0; i <= FIELDS_MAX_COUNT; i++)
-        memcpy(raw + i * 6, (uint16_t[]){1, 1}, 4), memcpy(raw + i * 6 + 4, "ab", 2);
-    cr_expect_eq(fieldblock_validate(raw, FIELDS_MAX_COUNT * 6, FIELDS_MAX_COUNT), ERR_OK);
+        memcpy(raw + i * 4,
+               "\x81"
+               "a\1b",
+               4);
+    cr_expect_eq(fieldblock_validate(raw, FIELDS_MAX_COUNT * 4, FIELDS_MAX_COUNT), ERR_OK);
     cr_expect_eq(fieldblock_validate(raw, sizeof raw, FIELDS_MAX_COUNT + 1), ERR_CORRUPT);
-    static char two[FIELDS_MAX_BYTES + 9];
+    static char two[FIELDS_MAX_BYTES + 7];
     memset(two, 'v', sizeof two);
     for (uint16_t extra = 0; extra < 2; extra++) {
-        memcpy(two, (uint16_t[]){1, 2}, 4);
-        memcpy(two + 7, (uint16_t[]){1, (uint16_t)(FIELDS_MAX_BYTES - 4 + extra)}, 4);
-        cr_expect_eq(fieldblock_validate(two, FIELDS_MAX_BYTES + 8u + extra, 2), extra == 0 ? ERR_OK : ERR_CORRUPT);
+        memcpy(two, "\x81v\2vv\x81v\xff", 8);
+        memcpy(two + 8, (uint16_t[]){(uint16_t)(FIELDS_MAX_BYTES - 4 + extra)}, 2);
+        cr_expect_eq(fieldblock_validate(two, FIELDS_MAX_BYTES + 6u + extra, 2), extra == 0 ? ERR_OK : ERR_CORRUPT);
     }
+}
+
+/* Lengths on both sides of where another byte is needed, usual names and others. */
+Test(fieldblock, every_length)
+{
+    static char long_name[400], long_value[400];
+    memset(long_name, 'n', sizeof long_name);
+    memset(long_value, 'v', sizeof long_value);
+    for (size_t n = 1; n < 300; n++)
+        for (size_t v = n % 50; v < 300; v += 50) {
+            field_t array[2] = {{span_of(long_name, n), span_of(long_value, v)},
+                                {SPAN("content-type"), span_of(long_value, n)}};
+            fields_t f = {.v = array, .n = 2, .cap = 2};
+            fieldblock_t *b;
+            cr_assert_eq(fieldblock_pack(&f, &b), ERR_OK);
+            cr_assert_eq(fieldblock_validate(b->bytes, b->size, 2), ERR_OK, "%zu %zu", n, v);
+            cr_assert_leq(b->size, n + v + n + 10);
+            cr_assert(span_eq(fieldblock_get(b, array[0].name), array[0].value));
+            cr_assert(span_eq(fieldblock_get(b, array[1].name), array[1].value));
+            free(b);
+        }
+}
+
+/* Equal fields are equal bytes. */
+Test(fieldblock, refuses_what_could_be_shorter)
+{
+    static const span_t bad[] = {SPAN_OF_LITERAL("\x84"
+                                                 "date\0"),
+                                 SPAN_OF_LITERAL("\xff\1\0a\0"),
+                                 SPAN_OF_LITERAL("\x81"
+                                                 "a\xff\1\0b"),
+                                 SPAN_OF_LITERAL("\x7f\0"), SPAN_OF_LITERAL("\x80\0")};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        cr_expect_eq(fieldblock_validate(bad[i].p, bad[i].n, 1), ERR_CORRUPT, "row %zu", i);
 }
 
 Test(fieldblock, packs_only_what_it_would_accept)
@@ -295,6 +337,6 @@ Test(fieldblock, damage)
             free(copy);
             b->bytes[i] = (char)(b->bytes[i] ^ 1 << bit);
         }
-    cr_expect_gt(noticed, 64);
+    cr_expect_gt(noticed, 32, "%d", noticed);
     free(b);
 }

@@ -50,9 +50,8 @@ static inline object_t *make_object_full(uint64_t n, uint64_t variant, uint64_t 
                      .last_modified = -1,
                      .content_length = (int64_t)size};
     digest_t tags[2] = {make_digest(n * 2), make_digest(n * 2 + 1)};
-    return object_restore(make_digest(n), make_digest(n ^ 0xabcdef), variant, span_of(key, (size_t)key_n), 7,
-                          (uint32_t)key_n - 7, span_of(selecting, (size_t)selecting_n), &meta, version, fields, body,
-                          tags, n % 3);
+    return object_restore(make_digest(n), variant, span_of(key, (size_t)key_n), 7, (uint32_t)key_n - 7,
+                          span_of(selecting, (size_t)selecting_n), &meta, version, fields, body, tags, n % 3);
 }
 
 static inline object_t *make_object(uint64_t n, size_t size)
@@ -64,23 +63,24 @@ static inline object_t *make_object(uint64_t n, size_t size)
  */
 static inline bool make_verify(const object_t *o, uint64_t n)
 {
-    uint64_t version = (uint64_t)o->meta.date, at = 0;
+    uint64_t version = (uint64_t)object_meta(o).date, at = 0;
     char key[64];
     int key_n = snprintf(key, sizeof key, "http://host/%llu", (unsigned long long)n);
     if (!span_eq(object_key(o), span_of(key, (size_t)key_n)) || !hash_eq(o->digest, make_digest(n)) ||
-        !hash_eq(o->uri_digest, make_digest(n ^ 0xabcdef)) || o->tags_n != n % 3 || o->stamp.began != version ||
-        (int64_t)body_length(o->body) != o->meta.content_length || body_state(o->body) != BODY_COMPLETE)
+        !hash_eq(object_uri_digest(o), key_uri_digest(span_of(key + 7, (size_t)key_n - 7))) || o->tags_n != n % 3 ||
+        o->stamp.began != version || (int64_t)body_length(object_body(o)) != object_meta(o).content_length ||
+        body_state(object_body(o)) != BODY_COMPLETE)
         return false;
     for (uint32_t i = 0; i < o->tags_n; i++)
-        if (!hash_eq(o->tags[i], make_digest(n * 2 + i)))
+        if (!hash_eq(object_tags(o)[i], make_digest(n * 2 + i)))
             return false;
     body_cursor_t c = {0};
     struct iovec v;
-    while (body_read(o->body, &c, UINT64_MAX, &v, 1, SIZE_MAX) == 1)
+    while (body_read(object_body(o), &c, UINT64_MAX, &v, 1, SIZE_MAX) == 1)
         for (size_t i = 0; i < v.iov_len; i++, at++)
             if (((const char *)v.iov_base)[i] != make_byte(n, version, at))
                 return false;
-    return at == body_length(o->body);
+    return at == body_length(object_body(o));
 }
 
 #endif

@@ -44,7 +44,7 @@ static bool any(const object_t *o, void *arg)
 
 static bool is_variant(const object_t *o, void *arg)
 {
-    return o->variant == *(uint64_t *)arg;
+    return object_variant(o) == *(uint64_t *)arg;
 }
 
 static store_fate_t every_one(object_t *o, void *arg)
@@ -107,7 +107,7 @@ Test(store, a_newer_response_replaces_the_same_variant)
     object_unref(old);
     uint64_t v = 0;
     object_t *o = store_lookup(s, make_digest(1), is_variant, &v);
-    cr_assert_eq(o->meta.date, 2);
+    cr_assert_eq(object_meta(o).date, 2);
     object_unref(o);
     store_close(s);
 }
@@ -119,7 +119,7 @@ Test(store, the_newest_match_wins)
     for (uint64_t v = 1; v <= 9; v++)
         put(s, make_object_full(7, v, v * 13 % 10, 10)); /* dates in no order: the highest is 9 */
     object_t *o = store_lookup(s, make_digest(7), any, NULL);
-    cr_assert_eq(o->meta.date, 9);
+    cr_assert_eq(object_meta(o).date, 9);
     object_unref(o);
     uint64_t v = 77;
     cr_assert_null(store_lookup(s, make_digest(7), is_variant, &v));
@@ -229,10 +229,10 @@ Test(store, one_body_of_two_responses_is_counted_once)
     cr_assert_eq(store_insert(s, a, 0), ERR_OK);
     uint64_t used = stats(s).used;
     /* freshened by a 304: the same bytes under new metadata (RFC 9111 4.3.4) */
-    stored_t meta = a->meta;
+    stored_t meta = object_meta(a);
     meta.date = 2;
-    object_t *b = object_restore(a->digest, a->uri_digest, 0, object_key(a), a->uri_at, a->uri_len, SPAN_NONE, &meta, 2,
-                                 mem_zalloc(sizeof(fieldblock_t)), body_ref(a->body), a->tags, a->tags_n);
+    object_t *b = object_restore(a->digest, 0, object_key(a), a->uri_at, a->uri_len, SPAN_NONE, &meta, 2,
+                                 mem_zalloc(sizeof(fieldblock_t)), object_share_body(a), object_tags(a), a->tags_n);
     cr_assert_eq(store_insert(s, b, 0), ERR_OK, "needs no second room for the body");
     cr_assert_eq(stats(s).used, used + object_own_bytes(b));
     object_unref(a);
@@ -304,7 +304,7 @@ Test(store, a_sweep_meets_everything_in_bounded_steps)
 
 static void note(object_t *o, void *arg)
 {
-    *(uint64_t *)arg += o->variant;
+    *(uint64_t *)arg += object_variant(o);
 }
 
 Test(store, each_visits_all_variants)
@@ -347,7 +347,7 @@ Test(store, what_comes_late_from_disk_does_not_replace_what_was_fetched)
     cr_assert_eq(store_insert(s, other, 0), ERR_OK, "another variant");
     uint64_t v = 0;
     object_t *o = store_lookup(s, make_digest(1), is_variant, &v);
-    cr_assert_eq(o->meta.date, 2);
+    cr_assert_eq(object_meta(o).date, 2);
     object_unref(o);
     object_unref(late);
     object_unref(other);

@@ -13,6 +13,18 @@ static char *pack(const object_t *o, size_t *n)
     return bytes;
 }
 
+static const stored_t odd = {.status = 203,
+                             .flags = 0x1fff,
+                             .date = 3,
+                             .request_time = 4,
+                             .response_time = 5,
+                             .initial_age = 6,
+                             .lifetime = 7,
+                             .stale_while_revalidate = 8,
+                             .stale_if_error = 9,
+                             .last_modified = 10,
+                             .content_length = 1000};
+
 static object_t *with_fields(uint64_t n)
 {
     arena_t a;
@@ -22,22 +34,14 @@ static object_t *with_fields(uint64_t n)
     cr_assert_eq(fields_add(&f, SPAN("content-type"), SPAN("text/html")), ERR_OK);
     cr_assert_eq(fields_add(&f, SPAN("etag"), SPAN("\"abc\"")), ERR_OK);
     cr_assert_eq(fields_add(&f, SPAN("x-empty"), SPAN("")), ERR_OK);
-    object_t *o = make_object_full(n, 9, 3, 1000);
-    free(o->fields);
-    cr_assert_eq(fieldblock_pack(&f, &o->fields), ERR_OK);
+    fieldblock_t *block;
+    cr_assert_eq(fieldblock_pack(&f, &block), ERR_OK);
     arena_release(&a);
-    o->meta = (stored_t){.status = 203,
-                         .flags = 0x1fff,
-                         .date = 3,
-                         .request_time = 4,
-                         .response_time = 5,
-                         .initial_age = 6,
-                         .lifetime = 7,
-                         .stale_while_revalidate = 8,
-                         .stale_if_error = 9,
-                         .last_modified = 10,
-                         .content_length = 1000};
-    return o;
+    object_t *o = make_object_full(n, 9, 3, 1000);
+    object_t *with = object_restore(o->digest, 9, object_key(o), o->uri_at, o->uri_len, object_selecting(o), &odd, 3,
+                                    block, object_share_body(o), object_tags(o), o->tags_n);
+    object_unref(o);
+    return with;
 }
 
 Test(record, everything_of_a_response_comes_back)
@@ -50,14 +54,15 @@ Test(record, everything_of_a_response_comes_back)
         cr_assert_eq(record_parse(span_of(bytes, size), &r), ERR_OK);
         cr_assert_eq(r.body_size, 1000);
         cr_assert_eq(r.head_size, size);
-        object_t *back = record_object(&r, body_ref(o->body));
+        object_t *back = record_object(&r, object_share_body(o));
         cr_assert(make_verify(back, n));
-        cr_assert_eq(memcmp(&back->meta, &o->meta, sizeof o->meta), 0);
-        cr_assert_eq(back->variant, 9);
+        stored_t meta = object_meta(back);
+        cr_assert_eq(memcmp(&meta, &odd, sizeof meta), 0);
+        cr_assert_eq(object_variant(back), 9);
         cr_assert(span_eq(object_selecting(back), SPAN("v9")));
         cr_assert(span_eq(object_uri(back), object_uri(o)));
-        cr_assert_eq(back->fields->count, 3);
-        cr_assert(span_eq(fieldblock_get(back->fields, SPAN("etag")), SPAN("\"abc\"")));
+        cr_assert_eq(object_fields(back)->count, 3);
+        cr_assert(span_eq(fieldblock_get(object_fields(back), SPAN("etag")), SPAN("\"abc\"")));
         cr_assert_eq(atomic_load(&back->stamp.mark), MARK_SOFT);
         cr_assert_eq(back->stamp.began, o->stamp.began);
         cr_assert_eq(atomic_load(&back->stamp.checked_to), o->stamp.began, "checked again from its beginning");
@@ -96,16 +101,14 @@ Test(record, a_chunk_in_the_wrong_place_does_not_add_up)
 
 Test(record, a_head_over_the_ceiling_is_refused)
 {
-    object_t *o = make_object(1, 1);
-    size_t size;
-    digest_t *tags = mem_zalloc((RECORD_MAX_TAGS + 1) * sizeof *tags);
-    free(o->tags);
-    o->tags = tags;
-    o->tags_n = RECORD_MAX_TAGS;
-    cr_assert_eq(record_head_size(o, &size), ERR_OK);
-    o->tags_n++;
-    cr_assert_eq(record_head_size(o, &size), ERR_TOO_BIG);
-    object_unref(o);
+    static const digest_t tags[RECORD_MAX_TAGS + 1];
+    for (size_t n = RECORD_MAX_TAGS; n <= RECORD_MAX_TAGS + 1; n++) {
+        size_t size;
+        object_t *o = object_restore(make_digest(1), 0, SPAN("http://host/"), 7, 5, SPAN_NONE, &odd, 1,
+                                     mem_zalloc(sizeof(fieldblock_t)), body_new(0), tags, n);
+        cr_assert_eq(record_head_size(o, &size), n == RECORD_MAX_TAGS ? ERR_OK : ERR_TOO_BIG);
+        object_unref(o);
+    }
 }
 
 Test(record, chunks_are_counted)

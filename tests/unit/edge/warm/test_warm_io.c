@@ -51,7 +51,7 @@ Test(warm_io, what_was_put_comes_back)
         object_t *o = disk_get(&d, n, 0);
         cr_assert_not_null(o, "%zu bytes", sizes[n]);
         cr_assert(make_verify(o, n));
-        cr_assert_eq(atomic_load(&o->flags), OBJECT_ON_DISK | OBJECT_FROM_DISK);
+        cr_assert_eq(atomic_load(&o->flags) & ~OBJECT_FLAT, OBJECT_ON_DISK | OBJECT_FROM_DISK);
         cr_assert_neq(atomic_load(&o->disk_id), 0);
         cr_assert_eq(warm_put(d.warm, o), ERR_EXISTS);
         object_unref(o);
@@ -76,8 +76,8 @@ Test(warm_io, the_newest_matching_variant_is_the_answer)
     for (uint64_t v = 1; v <= 20; v++) {
         object_t *o = disk_get(&d, 1, v);
         cr_assert_not_null(o);
-        cr_assert_eq(o->variant, v);
-        cr_assert_eq(o->meta.date, v == 3 ? 50 : (msec_t)(v * 7 % 23));
+        cr_assert_eq(object_variant(o), v);
+        cr_assert_eq(object_meta(o).date, v == 3 ? 50 : (msec_t)(v * 7 % 23));
         cr_assert(make_verify(o, 1));
         object_unref(o);
     }
@@ -87,7 +87,7 @@ Test(warm_io, the_newest_matching_variant_is_the_answer)
     q.any_variant = true;
     warm_get(d.warm, &q.get);
     object_t *o = disk_answer(&d, &q);
-    cr_assert_eq(o->meta.date, 50);
+    cr_assert_eq(object_meta(o).date, 50);
     object_unref(o);
     end();
 }
@@ -179,7 +179,7 @@ Test(warm_io, a_later_put_is_not_removed_by_an_earlier_remove)
     cr_assert_eq(disk_flush(&d), ERR_OK);
     object_t *o = disk_get(&d, 1, 0);
     cr_assert_not_null(o);
-    cr_assert_eq(o->meta.date, 2);
+    cr_assert_eq(object_meta(o).date, 2);
     object_unref(o);
     end();
 }
@@ -187,12 +187,14 @@ Test(warm_io, a_later_put_is_not_removed_by_an_earlier_remove)
 Test(warm_io, marks_are_kept_and_hard_ones_never_answered)
 {
     begin();
-    object_t *soft = make_object(1, 100), *hard = make_object(2, 100), *dead = make_object(3, 100),
-             *note = make_object(4, 100);
+    object_t *soft = make_object(1, 100), *hard = make_object(2, 100), *dead = make_object(3, 100);
+    stored_t meta = {.flags = STORED_HIT_FOR_MISS, .lifetime = 1000};
+    object_t *note = object_restore(make_digest(4), 0, SPAN("http://host/4"), 7, 6, SPAN_NONE, &meta, 1,
+                                    mem_zalloc(sizeof(fieldblock_t)), body_new(0), NULL, 0);
+    body_end(object_body(note), BODY_COMPLETE);
     atomic_store(&soft->stamp.mark, MARK_SOFT);
     atomic_store(&hard->stamp.mark, MARK_HARD);
-    atomic_store(&dead->flags, OBJECT_DEAD);
-    note->meta.flags |= STORED_HIT_FOR_MISS;
+    atomic_fetch_or(&dead->flags, OBJECT_DEAD);
     cr_assert_eq(disk_put(&d, soft), ERR_OK);
     cr_assert_eq(disk_put(&d, hard), ERR_OK);
     cr_assert_eq(disk_put(&d, dead), ERR_REFUSED);
@@ -262,7 +264,7 @@ Test(warm_io, what_is_hit_survives_the_rotation)
     for (uint64_t k = 10; k < 20; k++)
         cr_assert_not(has(k), "%llu was never hit", (unsigned long long)k);
     object_t *o = disk_get(&d, 3, 0);
-    cr_assert_eq((uint64_t)o->meta.date, version_of_3);
+    cr_assert_eq((uint64_t)object_meta(o).date, version_of_3);
     object_unref(o);
     warm_stats_t s = disk_stats(&d);
     cr_assert_gt(s.reinserted, 10);

@@ -1,0 +1,65 @@
+/* Seven bits a byte, the low ones first; signed numbers are folded so that small ones of either sign are short. */
+#include "edge/store/meta.h"
+
+#include <stdint.h>
+
+static char *meta_put(char *p, int64_t n)
+{
+    uint64_t u = (uint64_t)n << 1 ^ (uint64_t)(n >> 63);
+    for (; u >= 128; u >>= 7)
+        *p++ = (char)(u | 128);
+    *p++ = (char)u;
+    return p;
+}
+
+static inline int64_t meta_get(const char **p)
+{
+    uint64_t u = 0, byte;
+    unsigned shift = 0;
+    do {
+        byte = (unsigned char)*(*p)++;
+        u |= (byte & 127) << shift;
+        shift += 7;
+    } while (byte >= 128);
+    return (int64_t)(u >> 1 ^ -(u & 1));
+}
+
+/* Differences wrap around, so that any two numbers have one. */
+static int64_t meta_minus(int64_t a, int64_t b)
+{
+    return (int64_t)((uint64_t)a - (uint64_t)b);
+}
+
+_Static_assert(sizeof(stored_t) == 80, "a new member has to be packed too");
+
+size_t meta_pack(const stored_t *m, char out[META_MOST])
+{
+    char *p = out;
+    p = meta_put(p, m->status);
+    p = meta_put(p, m->flags);
+    p = meta_put(p, m->response_time);
+    p = meta_put(p, meta_minus(m->response_time, m->date));
+    p = meta_put(p, meta_minus(m->response_time, m->request_time));
+    p = meta_put(p, m->initial_age);
+    p = meta_put(p, m->lifetime);
+    p = meta_put(p, m->stale_while_revalidate);
+    p = meta_put(p, m->stale_if_error);
+    p = meta_put(p, m->last_modified);
+    p = meta_put(p, m->content_length);
+    return (size_t)(p - out);
+}
+
+void meta_unpack(const char *p, stored_t *out)
+{
+    out->status = (int32_t)meta_get(&p);
+    out->flags = (uint32_t)meta_get(&p);
+    out->response_time = meta_get(&p);
+    out->date = meta_minus(out->response_time, meta_get(&p));
+    out->request_time = meta_minus(out->response_time, meta_get(&p));
+    out->initial_age = meta_get(&p);
+    out->lifetime = meta_get(&p);
+    out->stale_while_revalidate = meta_get(&p);
+    out->stale_if_error = meta_get(&p);
+    out->last_modified = meta_get(&p);
+    out->content_length = meta_get(&p);
+}
