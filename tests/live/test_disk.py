@@ -171,6 +171,134 @@ def test_a_cut_file_is_survived():
         assert r.status == 200 and r.body == body, (path, r.status, len(r.body))
 
 
+def damage(name, source):
+    """Bytes turned over, pages swapped or zeroed, or the end cut off: anywhere, LMDB's own pages included."""
+    size = os.path.getsize(name)
+    kind = source.randrange(4)
+    if size < 3 * 4096:
+        return
+    if kind == 0:
+        os.truncate(name, source.randrange(size))
+        return
+    with open(name, "r+b") as f:
+        for _ in range(source.randrange(1, 200 if kind == 1 else 10)):
+            at = source.randrange(size)
+            if kind == 1:
+                f.seek(at)
+                old = f.read(1)
+                f.seek(at)
+                f.write(bytes([old[0] ^ source.randrange(1, 256)]))
+                continue
+            f.seek(source.randrange(size // 4096) * 4096)
+            page = f.read(4096) if kind == 2 else bytes(4096)
+            f.seek(at // 4096 * 4096)
+            f.write(page)
+
+
+def test_killed_and_damaged_again_and_again():
+    """BRINK_ROUNDS=200 for more by hand."""
+    import random
+    rounds = int(os.environ.get("BRINK_ROUNDS", "4"))
+    source = random.Random(20)
+    content = {f"/{n}": source.randbytes(source.randrange(40_000 if n % 10 == 0 else 3_000)) for n in range(400)}
+    origin, node = started(content, disk="16MiB", config={"memory": {"size": "2MiB", "max_object": "64KiB"}})
+    hits, dropped, slowest = 0, 0, 0
+    for round_ in range(rounds):
+        stop = threading.Event()
+
+        def crawl(first):
+            paths, n = list(content), first
+            while not stop.is_set():
+                try:
+                    path = paths[n // 3 % len(paths)]
+                    assert node.get(path, timeout=5).body == content[path], path
+                except OSError:
+                    pass
+                n += 1
+
+        crawlers = [Later(lambda k=k: crawl(k * 400)) for k in range(3)]
+        time.sleep(0.5 + source.random() / 2)
+        if round_ % 3 == 2:  # under the running node
+            for name in files(node.disk_path):
+                if name.endswith((".seal", ".open")) and source.randrange(2) == 0:
+                    damage(name, source)
+            time.sleep(0.3)
+        node.kill()
+        stop.set()
+        for c in crawlers:
+            c.result()
+        if round_ % 3 == 1:  # between two starts
+            for name in files(node.disk_path):
+                if name.endswith((".seal", ".open")) and source.randrange(3) > 0:
+                    damage(name, source)
+        began = time.monotonic()
+        node.start()
+        slowest = max(slowest, time.monotonic() - began)
+        for path in source.sample(sorted(content), 150):
+            r = node.get(path)
+            assert r.status == 200 and r.body == content[path], (round_, path, r)
+            hits += r.x_cache == "HIT"
+        dropped += node.metric("brink_disk_damaged_total") or 0
+    print(f"{rounds} rounds: {hits} hits, {dropped:.0f} records and segments dropped, slowest start {slowest:.2f} s")
+    assert hits > 0 and slowest < 2 * SLOW
+
+
+def test_a_disk_that_stands_still_is_not_waited_for():
+    content = bodies(12, 100_000)
+    origin = Origin()
+    for path, body in content.items():
+        origin.on(path, body=body, headers=FRESH)
+    origin.on("/memory", body=b"here", headers=FRESH)
+    stall = os.path.join(temp_dir(), "stall")
+    with open(stall, "w") as out:
+        out.write("0")
+    node = Node(origins=[origin.url], disk=True, env={"BRINK_TEST_DISK_STALL": stall},
+                config={"memory": {"size": "1MiB", "max_object": "200KiB"}, "disk": {"wait": "150ms"}})
+    for path in content:
+        for _ in range(3):
+            node.get(path)
+        time.sleep(0.05)
+    node.get("/memory")
+    eventually("they are on disk", lambda: node.metric("brink_objects", tier="disk") >= 10)
+    with open(stall, "w") as out:
+        out.write("60000")
+    time.sleep(1.3)  # it looks once a second
+    waited, began = [], time.monotonic()
+    for path, body in list(content.items())[:8]:
+        at = time.monotonic()
+        r = node.get(path)
+        assert r.body == body
+        if detail(r) == "disk-wait":
+            waited.append(time.monotonic() - at)
+        assert node.get("/memory").x_cache == "HIT"
+    assert len(waited) >= 6 and max(waited) < 1.5 * SLOW, waited
+    assert node.metric("brink_disk_stalls_total") >= len(waited)
+    with open(stall, "w") as out:
+        out.write("0")
+    eventually("the disk answers again", lambda: "disk" in [detail(node.get(path)) for path in content])
+
+
+def test_a_death_in_the_warm_tier_costs_one_segment():
+    content = bodies(150, 30_000)
+    origin, node = started(content, disk="16MiB")
+    for path in content:
+        for _ in range(3):
+            node.get(path)
+    eventually("there are segments", lambda: node.metric("brink_disk_segments") >= 2)
+    node.process.killed = True
+    os.kill(node.process.pid, signal.SIGSEGV)
+    eventually("it died", lambda: not node.process.alive)
+    node.process.gone()
+    began = time.monotonic()
+    node.start()
+    assert time.monotonic() - began < 2 * SLOW
+    assert node.metric("brink_disk_damaged_total") == 1
+    details = [detail(node.get(path)) for path in content]
+    assert details.count("disk") > 30, details
+    for path, body in content.items():
+        assert node.get(path).body == body
+
+
 def test_garbage_in_the_directory():
     content = bodies(20, 2_000)
     origin, node = started(content)
@@ -188,12 +316,15 @@ def test_garbage_in_the_directory():
 def test_the_size_is_kept():
     content = bodies(300, 100_000)  # 32 MB through a disk of 16 MiB
     origin, node = started(content, disk="16MiB", config={"memory": {"size": "4MiB", "max_object": "1MiB"}})
-    for path, body in content.items():
-        for _ in range(3):
-            assert node.get(path).body == body
-    time.sleep(1)
+    for _ in range(6):  # what the write queue has no room for isn't written, and a disk may be slow
+        for path, body in content.items():
+            for _ in range(3):
+                assert node.get(path).body == body
+        time.sleep(0.5)
+        if node.metric("brink_evictions_total", tier="disk") or 0 > 0:
+            break
     used = sum(os.stat(f).st_blocks * 512 for f in files(node.disk_path))
-    assert used <= (16 << 20) * 1.3, f"{used} bytes on a disk of 16 MiB"
+    assert used <= 16 << 20, f"{used} bytes on a disk of 16 MiB"
     assert node.metric("brink_evictions_total", tier="disk") > 0
     assert node.metric("brink_objects", tier="disk") > 50
 
