@@ -211,7 +211,7 @@ err_t node_start(node_t *n, char *err)
     if (n->resolve != NULL)
         resolve_settle(n->resolve, NODE_NAMES_WAIT);
     n->workers = mem_zalloc(n->workers_n * sizeof *n->workers);
-    for (unsigned i = 0; e == ERR_OK && i < n->workers_n; i++) {
+    for (unsigned i = 0; i < n->workers_n; i++) { /* all are there before the first may be asked for status */
         worker_options_t o = {.index = i,
                               .serve = n->serve,
                               .store = n->store,
@@ -233,6 +233,8 @@ err_t node_start(node_t *n, char *err)
         o.conf = labels;
         o.conf.upstreams = upstreams_ref(n->upstreams);
         n->workers[i] = worker_new(&o);
+    }
+    for (unsigned i = 0; e == ERR_OK && i < n->workers_n; i++) {
         e = worker_start(n->workers[i]);
         if (e == ERR_OK)
             n->workers_started++;

@@ -192,6 +192,7 @@ worker_t *worker_new(const worker_options_t *o)
 {
     worker_t *w = mem_zalloc(sizeof *w);
     w->o = *o;
+    w->loop.wake_fd = -1; /* until it is started */
     pthread_mutex_init(&w->mutex, NULL);
     pthread_cond_init(&w->started, NULL);
     w->configure.run = worker_run_configure;
@@ -274,6 +275,7 @@ void worker_free(worker_t *w)
 {
     if (w == NULL)
         return;
+    upstreams_unref(w->o.conf.upstreams); /* of one that was never started */
     upstreams_unref(w->env.upstreams);
     upstreams_unref(w->next.upstreams);
     tier_key_free(w->env.edge_key);
