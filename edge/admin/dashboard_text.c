@@ -197,7 +197,7 @@ const char dashboard_script[] =
     "  say('node', s.node);\n"
     "  say('about', [s.role, 'version ' + s.version, 'up ' + long(s.uptime), s.workers.length + (s.workers.length === 1 ? ' worker' : ' workers')].filter(Boolean).join(' · '));\n"
     "  table('tiers', [['tier', 'objects', 'used', 'budget', '']].concat(Object.entries(s.tiers).map(([name, t]) => [name, t.objects, bytes(t.bytes), bytes(t.budget), bar(t.bytes, t.budget)])), 'none');\n"
-    "  table('upstreams', [['upstream', 'kind', 'state', 'requests', 'failures', 'in flight']].concat(s.upstreams.map(u => [u.name, u.kind, u.healthy ? {text: 'healthy', cls: 'good'} : {text: u.why ? 'out: ' + u.why : 'out', cls: 'bad'}, u.requests, u.failures, u.in_flight])), 'none');\n"
+    "  table('upstreams', [['upstream', 'kind', 'state', 'requests', 'failures', 'in flight']].concat(s.upstreams.map(u => [u.name, u.kind, u.healthy ? (u.circuit === 'slow-start' ? {text: 'back, starting slowly', cls: 'warn'} : {text: 'healthy', cls: 'good'}) : {text: u.why ? 'out: ' + u.why : 'out', cls: 'bad'}, u.requests, u.failures, u.in_flight])), 'none');\n"
     "  const p = s.purge, redis = {connected: 'good', disconnected: 'bad', none: 'soft'}[p.redis] || 'soft';\n"
     "  table('purge', [['Redis', 'cursor', 'position', 'lag', 'gaps', 'undelivered', 'trust']].concat([[{text: p.redis, cls: redis}, p.cursor || '–', p.position, p.lag_seconds > 1 ? {text: time(p.lag_seconds), cls: 'warn'} : time(p.lag_seconds), p.gaps, p.undelivered, p.in_doubt ? {text: 'everything stored is validated first', cls: 'warn'} : {text: 'normal', cls: 'good'}]]), 'none');\n"
     "}\n"

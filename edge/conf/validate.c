@@ -281,6 +281,26 @@ static bool validate_upstreams(conf_reader_t *r, const tree_t *root)
     return true;
 }
 
+/* A server is asked once, however many sites name it. */
+static void validate_probes(conf_reader_t *r, const tree_t *root)
+{
+    const conf_t *c = &r->snapshot->pub;
+    const conf_probe_t **asks = arena_zalloc(r->scratch, (c->upstreams_n + 1) * sizeof *asks);
+    const tree_t *node = reader_child(root, "sites")->first;
+    for (size_t i = 0; i < c->sites_n && asks != NULL; i++, node = node->next)
+        for (size_t j = 0; j < c->sites[i].origins_n && c->sites[i].probe.present; j++) {
+            const conf_origin_t *o = &c->sites[i].origins[j];
+            const conf_probe_t *mine = &c->sites[i].probe, **first = &asks[o->index];
+            if (*first == NULL)
+                *first = mine;
+            else if (!span_eq((*first)->path, mine->path) || !span_eq((*first)->host, mine->host) ||
+                     (*first)->status != mine->status || (*first)->interval != mine->interval)
+                reader_warn(r, reader_child(node, "probe"),
+                            "%.*s is probed as an earlier site says: a server is asked in one way only",
+                            SPAN_ARG(o->url));
+        }
+}
+
 static void validate_purge(conf_reader_t *r, const tree_t *root)
 {
     static const char *const with_redis[] = {"stream", "channel", "keep", "start_without_redis", "max_disconnected"};
@@ -309,6 +329,7 @@ bool validate_all(conf_reader_t *r, const tree_t *root)
     if (!validate_memory(r, root) || !validate_listeners(r, root) || !validate_hosts(r, root) ||
         !validate_sites(r, root) || !validate_admin(r, root) || !validate_upstreams(r, root))
         return false;
+    validate_probes(r, root);
     validate_purge(r, root);
     validate_limits(r, root);
     if (c->disk.present && span_eq(c->disk.path, c->state))

@@ -559,3 +559,42 @@ Test(conf, how_servers_are_spoken_to)
     conf_unref(c);
     says("listen: [{ address: '127.0.0.1:8080' }]\nsites: [{ origins: ['h2://a.example'] }]\n", "f:2:", "h2c");
 }
+
+Test(conf, origins_with_more_to_say)
+{
+    conf_t *c = parse(
+        "listen: [{ address: '127.0.0.1:8080' }]\n"
+        "sites: [{ origins: ['http://a', { url: 'http://b:81', weight: 5 }, { url: 'http://c', backup: true }],"
+        " probe: { path: '/healthz?x=1', interval: 1s, status: 204 } }]\n"
+        "upstream: { retry_budget: 0, max_in_flight: 7, max_queue: 0, dns_server: '[::1]:5353', dns_max_ttl: 2s }\n");
+    const conf_site_t *s = &c->sites[0];
+    cr_assert_eq(s->origins_n, 3);
+    cr_expect(s->origins[0].weight == 1 && !s->origins[0].backup && span_eq(s->origins[0].url, SPAN("http://a")));
+    cr_expect(s->origins[1].weight == 5 && !s->origins[1].backup && s->origins[1].port == 81);
+    cr_expect(s->origins[2].weight == 1 && s->origins[2].backup && span_eq(s->origins[2].host, SPAN("c")));
+    cr_expect(s->probe.present && span_eq(s->probe.path, SPAN("/healthz?x=1")) && s->probe.host.p == NULL);
+    cr_expect(s->probe.interval == 1000 && s->probe.timeout == 2000 && s->probe.status == 204);
+    cr_expect(c->upstream.retry_budget == 0 && c->upstream.max_in_flight == 7 && c->upstream.max_queue == 0);
+    cr_expect(span_eq(c->upstream.dns_server, SPAN("[::1]:5353")) && c->upstream.dns_max_ttl == 2000);
+    conf_unref(c);
+    c = parse(LEAST);
+    cr_expect(!c->sites[0].probe.present && c->sites[0].origins[0].weight == 1);
+    cr_expect(c->upstream.retry_budget == 20 && c->upstream.max_in_flight == 2048 && c->upstream.queue_timeout == 5000);
+    conf_unref(c);
+#define ORIGINS(list) "listen: [{ address: '127.0.0.1:8080' }]\nsites: [{ origins: [" list "] }]\n"
+    says(ORIGINS("{ weight: 2 }"), "f:2:", "`url` is missing");
+    says(ORIGINS("{ url: 'http://a', wieght: 2 }"), "f:2:40:", "did you mean `weight`");
+    says(ORIGINS("{ url: 'http://a', weight: 0 }"), "f:2:", "1 to 1000");
+    says(ORIGINS("{ url: 'a' }"), "f:2:", "http://");
+    says(ORIGINS("{ url: 'http://a', backup: true }"), "f:2:", "at least one must be there");
+    says(ORIGINS("'http://a', { url: 'http://a:80/' }"), "f:2:", "twice");
+    says("listen: [{ address: '127.0.0.1:8080' }]\nsites: [{ origins: ['http://a'], probe: { path: healthz } }]\n",
+         "f:2:", "must be a path");
+    says("listen: [{ address: '127.0.0.1:8080' }]\nsites: [{ origins: ['http://a'], probe: {} }]\n",
+         "f:2:", "`path` is missing");
+    c = parse(
+        "listen: [{ address: '127.0.0.1:8080' }]\nsites: [{ hosts: [a], origins: ['http://x'], probe: { path: /a } },"
+        " { hosts: [b], origins: ['http://x'], probe: { path: /b } }]\n");
+    cr_expect(warned(c, "asked in one way only"));
+    conf_unref(c);
+}
