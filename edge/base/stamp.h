@@ -10,6 +10,7 @@ typedef struct stamp {
     uint64_t began;              /* ledger position when the fetch began; never changes */
     _Atomic uint64_t checked_to; /* no entry in (began, checked_to] is missing from `mark` */
     _Atomic uint32_t mark;       /* mark_t of edge/policy/reuse.h, written before checked_to */
+    uint32_t owner;              /* for whoever embeds it: it would be padding; no function touches it */
 } stamp_t;
 
 static inline void stamp_init(stamp_t *s, uint64_t began)

@@ -15,7 +15,6 @@
 
 enum { NAMED = 128, NAME_LONG = 127, VALUE_LONG = 255, ENTRY_MOST = 6 };
 
-
 #define NAME(s)                                                                                                        \
     {                                                                                                                  \
         s, sizeof s - 1                                                                                                \
@@ -163,8 +162,8 @@ err_t fieldblock_pack(const fields_t *f, fieldblock_t **out)
             to = put_bytes(put_length(to, f->v[i].name.n, NAMED, NAME_LONG), f->v[i].name);
         to = put_bytes(put_length(to, f->v[i].value.n, 0, VALUE_LONG), f->v[i].value);
     }
-    b->count = (uint16_t)f->n;
-    b->size = (uint32_t)(to - b->bytes);
+    b->count = (uint8_t)f->n;
+    b->size = (uint32_t)(to - b->bytes) & 0xffffff;
     *out = b;
     return ERR_OK;
 }

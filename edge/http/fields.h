@@ -48,8 +48,8 @@ bool fields_value_valid(span_t value); /* no CR, LF, NUL, other control characte
 
 /* ---- the packed form that stored responses keep: one allocation, written once, read in order ---- */
 typedef struct fieldblock {
-    uint32_t size; /* of bytes[] */
-    uint16_t count;
+    uint32_t size : 24; /* of bytes[] */
+    uint32_t count : 8;
     char bytes[]; /* private to fieldblock.c */
 } fieldblock_t;
 

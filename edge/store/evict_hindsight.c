@@ -19,7 +19,7 @@ enum {
     HINDSIGHT_CHOICES = 4,
     HINDSIGHT_RING = 512,
     HINDSIGHT_START = 3,
-    HINDSIGHT_GHOST_SHARE = 1024,       /* bytes of budget for one remembered frequency */
+    HINDSIGHT_GHOST_SHARE = 2048,       /* bytes of budget for one remembered frequency */
     HINDSIGHT_SAMPLE_SHARE = 16 * 1024, /* bytes of budget for one sampled item */
     HINDSIGHT_SAMPLE_LEAST = 64,
     HINDSIGHT_SAMPLE_MOST = 8192,

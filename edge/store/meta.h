@@ -7,7 +7,7 @@
 
 #include "edge/policy/stored.h"
 
-enum { META_MOST = 112 };
+enum { META_MOST = 120 };
 
 size_t meta_pack(const stored_t *m, char out[META_MOST]);
 void meta_unpack(const char *packed, stored_t *out);

@@ -65,7 +65,7 @@ static object_t *object_make(const object_parts_t *p)
           p->tags_n <= OBJECT_MAX_TAGS);
     int64_t flat = object_flat_size(p->body);
     size_t fields_n = object_fields_size(p->fields);
-    size_t size = sizeof(object_t) + p->tags_n * sizeof *p->tags + (p->selecting.n > 0 ? sizeof p->variant : 0) +
+    size_t size = sizeof(object_t) + p->tags_n * sizeof *p->tags + (p->selecting.n > 0 ? sizeof(object_varies_t) : 0) +
                   (flat >= 0 ? sizeof(body_t) + (size_t)flat : 0) + fields_n + p->key.n + p->selecting.n + p->meta_n;
     object_t *o = mem_alloc(size);
     *o = (object_t){.digest = p->digest,
@@ -73,13 +73,12 @@ static object_t *object_make(const object_parts_t *p)
                     .uri_at = (uint8_t)p->uri_at,
                     .uri_len = (uint16_t)p->uri_len,
                     .meta_n = (uint8_t)p->meta_n,
-                    .key_len = (uint32_t)p->key.n,
-                    .selecting_len = (uint32_t)p->selecting.n};
+                    .stamp = {.owner = (uint32_t)p->key.n}};
     atomic_init(&o->refs, 1);
-    atomic_init(&o->flags, flat >= 0 ? OBJECT_FLAT : 0);
+    atomic_init(&o->flags, (uint16_t)((flat >= 0 ? OBJECT_FLAT : 0) | (p->selecting.n > 0 ? OBJECT_VARIES : 0)));
     char *at = object_put(o->data, p->tags, p->tags_n * sizeof *p->tags);
     if (p->selecting.n > 0)
-        at = object_put(at, &p->variant, sizeof p->variant);
+        at = object_put(at, &(object_varies_t){p->variant, p->selecting.n}, sizeof(object_varies_t));
     if (flat >= 0)
         at += sizeof(body_t);
     at = object_put(at, p->fields, fields_n);
@@ -136,7 +135,7 @@ object_t *object_new(const cache_key_t *key, span_t selecting, const stored_t *m
 
 static const char *object_meta_at(const object_t *o)
 {
-    return object_text(o) + o->key_len + o->selecting_len;
+    return object_text(o) + object_key(o).n + object_selecting(o).n;
 }
 
 object_t *object_packed(const object_t *o)

@@ -24,6 +24,7 @@ enum object_flag {
     OBJECT_VIA_SHIELD = 1u << 3, /* the upstream that gave it was a shield */
     OBJECT_SEEN_AGAIN = 1u << 4, /* evicted before and asked for again: worth a place on disk at once */
     /* ---- the store's own ---- */
+    OBJECT_VARIES = 1u << 12,  /* has selecting fields; never changes */
     OBJECT_FLAT = 1u << 13,    /* its body is in its own allocation; never changes */
     OBJECT_CHARGED = 1u << 14, /* its own bytes are in its body's account */
     OBJECT_STORED = 1u << 15   /* changed under the store's mutex */
@@ -35,21 +36,25 @@ enum {
     OBJECT_MAX_TAGS = UINT16_MAX
 };
 
+typedef struct object_varies {
+    uint64_t variant;
+    uint64_t selecting_n;
+} object_varies_t;
+
 typedef struct object {
     atomic_int refs;
     _Atomic uint32_t hits;  /* saturating is not needed: only small values are compared */
     _Atomic uint16_t flags; /* object_flag */
     uint16_t tags_n, uri_len;
     uint8_t uri_at, meta_n;
-    uint32_t key_len, selecting_len;
-    digest_t digest; /* of the cache key */
-    stamp_t stamp;
+    digest_t digest;          /* of the cache key */
+    stamp_t stamp;            /* stamp.owner: length of the key */
     body_t *body;             /* a reference; NULL when flat */
     _Atomic uint64_t disk_id; /* the warm tier's number for it, to find its hit bit; 0 = none */
     /* ---- the store's own, under its locks ---- */
     struct object *chain; /* next in the hash bucket */
     evict_item_t evict;
-    char data[]; /* tags, variant (if there are selecting fields), flat body's head, fields, key, selecting, meta, body
+    char data[]; /* tags, object_varies_t if OBJECT_VARIES, flat body's head, fields, key, selecting, meta, body
                   */
 } object_t;
 
@@ -81,13 +86,21 @@ static inline size_t object_variant_at(const object_t *o)
 {
     return o->tags_n * sizeof(digest_t);
 }
+static inline bool object_varies(const object_t *o)
+{
+    return (atomic_load_explicit(&o->flags, memory_order_relaxed) & OBJECT_VARIES) != 0;
+}
+static inline const object_varies_t *object_varies_of(const object_t *o)
+{
+    return (const object_varies_t *)(const void *)(o->data + object_variant_at(o));
+}
 static inline uint64_t object_variant(const object_t *o) /* vary_digest of the selecting fields, 0 if there are none */
 {
-    return o->selecting_len > 0 ? *(const uint64_t *)(const void *)(o->data + object_variant_at(o)) : 0;
+    return object_varies(o) ? object_varies_of(o)->variant : 0;
 }
 static inline size_t object_flat_at(const object_t *o)
 {
-    return object_variant_at(o) + (o->selecting_len > 0 ? sizeof(uint64_t) : 0);
+    return object_variant_at(o) + (object_varies(o) ? sizeof(object_varies_t) : 0);
 }
 static inline body_t *object_body(const object_t *o) /* never NULL; object_share_body for a reference */
 {
@@ -104,7 +117,7 @@ static inline const char *object_text(const object_t *o) /* the whole key, then 
 }
 static inline span_t object_key(const object_t *o)
 {
-    return span_of(object_text(o), o->key_len);
+    return span_of(object_text(o), o->stamp.owner);
 }
 static inline span_t object_uri(const object_t *o)
 {
@@ -112,7 +125,7 @@ static inline span_t object_uri(const object_t *o)
 }
 static inline span_t object_selecting(const object_t *o)
 {
-    return span_of(object_text(o) + o->key_len, o->selecting_len);
+    return span_of(object_text(o) + o->stamp.owner, object_varies(o) ? object_varies_of(o)->selecting_n : 0);
 }
 stored_t object_meta(const object_t *o);       /* unpacked: some 10 ns */
 digest_t object_uri_digest(const object_t *o); /* what purges by URL match; reckoned */

@@ -28,7 +28,7 @@ enum { RECORD_SUMMED = 16 }; /* offset of what the checksum covers */
 
 err_t record_head_size(const object_t *o, size_t *size)
 {
-    size_t n = sizeof(record_fixed_t) + o->key_len + o->selecting_len + (size_t)o->tags_n * sizeof(digest_t) +
+    size_t n = sizeof(record_fixed_t) + object_key(o).n + object_selecting(o).n + (size_t)o->tags_n * sizeof(digest_t) +
                object_fields(o)->size;
     if (n > RECORD_MAX_HEAD || o->tags_n > RECORD_MAX_TAGS)
         return ERR_TOO_BIG;
@@ -65,16 +65,16 @@ void record_pack(const object_t *o, uint32_t mark, char *out, size_t size)
         .stale_if_error = meta.stale_if_error,
         .last_modified = meta.last_modified,
         .content_length = meta.content_length,
-        .key_n = o->key_len,
+        .key_n = (uint32_t)object_key(o).n,
         .uri_at = o->uri_at,
         .uri_n = o->uri_len,
-        .selecting_n = o->selecting_len,
+        .selecting_n = (uint32_t)object_selecting(o).n,
         .tags_n = o->tags_n,
         .fields_size = object_fields(o)->size,
         .fields_n = object_fields(o)->count,
     };
     char *at = out + sizeof f;
-    at = record_add(at, object_text(o), (size_t)o->key_len + o->selecting_len);
+    at = record_add(at, object_text(o), object_key(o).n + object_selecting(o).n);
     at = record_add(at, object_tags(o), o->tags_n * sizeof(digest_t));
     at = record_add(at, object_fields(o)->bytes, object_fields(o)->size);
     CHECK(at == out + size);

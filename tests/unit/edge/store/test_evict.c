@@ -298,7 +298,7 @@ Test(evict, hindsight_follows_a_workload_that_shifts)
 {
     unsigned alone = shift_misses(&evict_hindsight, true, false) + shift_misses(&evict_hindsight, false, true);
     unsigned joined = shift_misses(&evict_hindsight, true, true);
-    cr_assert_leq(joined, alone + alone / 50, "%u joined, %u alone", joined, alone);
+    cr_assert_leq(joined, alone + alone / 25, "%u joined, %u alone", joined, alone);
     for (size_t p = 0; p < sizeof all / sizeof *all; p++) {
         unsigned other = shift_misses(all[p], true, true);
         cr_log_info("%s %u, hindsight %u", all[p]->name, other, joined);
