@@ -51,16 +51,36 @@ static void node_status_upstreams(node_t *n, status_t *out, arena_t *a)
 static void node_status_tiers(node_t *n, status_t *out, arena_t *a)
 {
     status_tier_t *tiers = arena_zalloc(a, 2 * sizeof *tiers);
+    status_disk_t *more = arena_zalloc(a, sizeof *more);
     store_stats_t memory;
     store_stats(n->store, &memory);
-    tiers[out->tiers_n++] =
-        (status_tier_t){.name = "memory", .objects = memory.objects, .bytes = memory.used, .budget = memory.budget};
+    double all = (double)(metrics_total(METRIC_REQUESTS) > 0 ? metrics_total(METRIC_REQUESTS) : 1);
+    uint64_t hits = metrics_value(METRIC_HITS, LABEL_TIER_MEMORY);
+    tiers[out->tiers_n++] = (status_tier_t){.name = "memory",
+                                            .objects = memory.objects,
+                                            .bytes = memory.used,
+                                            .budget = memory.budget,
+                                            .hits = hits,
+                                            .part = (double)hits / all};
     warm_t *warm = atomic_load(&n->warm);
-    if (warm != NULL) {
+    if (warm != NULL && more != NULL) {
         warm_stats_t disk;
         warm_stats(warm, &disk);
-        tiers[out->tiers_n++] =
-            (status_tier_t){.name = "disk", .objects = disk.objects, .bytes = disk.bytes, .budget = disk.budget};
+        hits = metrics_value(METRIC_HITS, LABEL_TIER_DISK);
+        *more = (status_disk_t){.write_amplification =
+                                    disk.put_bytes > 0 ? (double)disk.written_bytes / (double)disk.put_bytes : 1,
+                                .segments = disk.segments,
+                                .stalls = metrics_value(METRIC_DISK_STALLS, 0),
+                                .damaged = disk.corrupt + disk.segments_dropped_bad,
+                                .errors = disk.dropped_error,
+                                .queue_bytes = disk.write_queue_bytes};
+        tiers[out->tiers_n++] = (status_tier_t){.name = "disk",
+                                                .objects = disk.objects,
+                                                .bytes = disk.bytes,
+                                                .budget = disk.budget,
+                                                .hits = hits,
+                                                .part = (double)hits / all,
+                                                .disk = more};
     }
     out->tiers = tiers;
 }

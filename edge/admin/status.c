@@ -43,6 +43,16 @@ static json_t *status_tiers(const status_t *s)
         json_object_set_new(j, "objects", status_number(t->objects));
         json_object_set_new(j, "bytes", status_number(t->bytes));
         json_object_set_new(j, "budget", status_number(t->budget));
+        json_object_set_new(j, "hits", status_number(t->hits));
+        json_object_set_new(j, "hit_ratio", json_real(t->part));
+        if (t->disk != NULL) {
+            json_object_set_new(j, "write_amplification", json_real(t->disk->write_amplification));
+            json_object_set_new(j, "segments", status_number(t->disk->segments));
+            json_object_set_new(j, "stalls", status_number(t->disk->stalls));
+            json_object_set_new(j, "damaged", status_number(t->disk->damaged));
+            json_object_set_new(j, "errors", status_number(t->disk->errors));
+            json_object_set_new(j, "queue_bytes", status_number(t->disk->queue_bytes));
+        }
         json_object_set_new(all, t->name, j);
     }
     return all;

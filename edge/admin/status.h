@@ -12,7 +12,15 @@
 typedef struct status_tier {
     const char *name; /* "memory", "disk" */
     uint64_t objects, bytes, budget;
+    uint64_t hits;                  /* since the start */
+    double part;                    /* of all requests: the hit ratio of the tier */
+    const struct status_disk *disk; /* NULL: memory */
 } status_tier_t;
+
+typedef struct status_disk {
+    double write_amplification;
+    uint64_t segments, stalls, damaged, errors, queue_bytes;
+} status_disk_t;
 
 typedef struct status_upstream {
     span_t name; /* URL */

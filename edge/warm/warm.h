@@ -32,7 +32,7 @@ typedef struct warm_options {
 } warm_options_t;
 
 /* May wait for the disk. On error `sentence` (WARM_ERROR_BYTES) says what is wrong and what would be right: the
- * directory can't be written, is in use by another node, or the size is more than the disk has. Damaged files are
+ * directory can't be written, is in use by another node, or the size is more than its whole file system. Damaged files are
  * dropped and counted, never an error. */
 err_t warm_open(const warm_options_t *options, warm_t **out, char *sentence);
 /* Writes what is queued (bounded by the queue), stops the threads. Gets that are still waiting are answered (without an

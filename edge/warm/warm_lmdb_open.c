@@ -222,13 +222,19 @@ err_t warm_lmdb_open(const warm_options_t *options, warm_lmdb_t **out, char *sen
     uint64_t have;
     struct statvfs fs;
     files = warm_list(l->directory, &n, &have);
-    if (statvfs(l->directory, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize + have < l->size) {
+    bool known = statvfs(l->directory, &fs) == 0;
+    uint64_t whole = known ? (uint64_t)fs.f_blocks * fs.f_frsize : UINT64_MAX,
+             room = known ? (uint64_t)fs.f_bavail * fs.f_frsize + have : UINT64_MAX;
+    if (whole < l->size) {
         snprintf(sentence, WARM_ERROR_BYTES,
-                 "disk size is %.0f MiB, but the file system of %.300s has only %.0f MiB for it; choose a smaller size",
-                 WARM_MIB(l->size), l->directory, WARM_MIB((uint64_t)fs.f_bavail * fs.f_frsize + have));
+                 "disk size is %.0f MiB, but the file system of %.300s has only %.0f MiB; choose a smaller size",
+                 WARM_MIB(l->size), l->directory, WARM_MIB(whole));
         e = ERR_RANGE;
         goto err;
     }
+    if (room < l->size) /* others fill it, perhaps for a while: no reason not to start */
+        log_warn("warm tier: disk size is %.0f MiB, but the file system of %s has only %.0f MiB left for it",
+                 WARM_MIB(l->size), l->directory, WARM_MIB(room));
     warm_lmdb_load(l, files, n, warm_same_boot(l->directory));
     free(files);
     *out = l;

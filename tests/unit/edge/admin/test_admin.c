@@ -38,7 +38,7 @@ static void fill(void *ctx, status_t *out, arena_t *a)
 {
     (void)ctx;
     status_tier_t *t = arena_zalloc(a, sizeof *t);
-    *t = (status_tier_t){"memory", 3, 4096, 1 << 20};
+    *t = (status_tier_t)(status_tier_t){.name = "memory", .objects = 3, .bytes = 4096, .budget = 1 << 20};
     out->node = SPAN("edge-1");
     out->tiers = t;
     out->tiers_n = 1;

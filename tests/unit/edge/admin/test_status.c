@@ -19,7 +19,10 @@ static json_t *parsed(const status_t *s)
 
 Test(status, full)
 {
-    const status_tier_t tiers[] = {{"memory", 10, 2048, 4096}, {"disk", UINT64_MAX, 1, 2}};
+    const status_disk_t disk = {.write_amplification = 1.25, .stalls = 7};
+    const status_tier_t tiers[] = {
+        {.name = "memory", .objects = 10, .bytes = 2048, .budget = 4096, .hits = 3, .part = 0.5},
+        {.name = "disk", .objects = UINT64_MAX, .bytes = 1, .budget = 2, .disk = &disk}};
     const status_upstream_t ups[] = {{.name = SPAN("http://10.0.0.1"), .shield = true, .healthy = true, .requests = 7},
                                      {.name = SPAN("http://10.0.0.2"), .failures = 3, .why = "5 errors in a row"}};
     const status_worker_t workers[] = {{5, 1, 100}, {6, 0, 101}};
@@ -56,6 +59,12 @@ Test(status, full)
     cr_assert_str_eq(redis, "connected");
     cr_assert_float_eq(lag, 0.25, 1e-9);
     json_t *memory = json_object_get(json_object_get(j, "tiers"), "memory");
+    json_t *on_disk = json_object_get(json_object_get(j, "tiers"), "disk");
+    cr_assert_eq(json_integer_value(json_object_get(memory, "hits")), 3);
+    cr_assert_float_eq(json_real_value(json_object_get(memory, "hit_ratio")), 0.5, 1e-9);
+    cr_assert_null(json_object_get(memory, "stalls"));
+    cr_assert_eq(json_integer_value(json_object_get(on_disk, "stalls")), 7);
+    cr_assert_float_eq(json_real_value(json_object_get(on_disk, "write_amplification")), 1.25, 1e-9);
     cr_assert_eq(json_integer_value(json_object_get(memory, "objects")), 10);
     cr_assert_eq(json_integer_value(json_object_get(memory, "bytes")), 2048);
     cr_assert_eq(json_integer_value(json_object_get(memory, "budget")), 4096);
