@@ -19,7 +19,9 @@ enum {
     NODE_SWEEP_STEPS = 20000,   /* stored responses looked at in a tick */
     NODE_DRAIN_POLL = 5 * 1000, /* µs */
     NODE_NAMES_WAIT = 2000,     /* ms that a start waits for the addresses of upstreams */
-    NODE_SETTLE_ROUNDS = 1000
+    NODE_SETTLE_ROUNDS = 1000,
+    NODE_GHOST_OBJECT = 8 * 1024, /* bytes of disk for each key that is remembered when it leaves memory */
+    NODE_GHOST_SHARE = 64         /* of memory, at most */
 };
 
 /* ---- what the tiers say to each other ---- */
@@ -35,8 +37,15 @@ static void node_on_evict(object_t *o, store_why_t why, void *arg)
     pthread_rwlock_rdlock(&n->warm_gate);
     warm_t *warm = atomic_load(&n->warm);
     if (warm != NULL) {
+        /* asked for again after it was filled, or filled again after it was evicted; most of what was seen once never
+         * is */
+        if (why == STORE_EVICTED && !seen_again && !on_disk && n->evicted != NULL) {
+            seen_again = seen_before(n->evicted, o->digest);
+            if (!seen_again)
+                atomic_fetch_add_explicit(&n->writes_spared, 1, memory_order_relaxed);
+        }
         if (why == STORE_EVICTED && seen_again)
-            warm_put(warm, o); /* asked for again after it was filled; what was seen once isn't worth a write */
+            warm_put(warm, o);
         else if (why != STORE_EVICTED || (!on_disk && warm_maybe(warm, o->digest)))
             warm_remove(warm, o->digest, object_variant(o)); /* else an older copy would come back from there */
     }
@@ -117,6 +126,18 @@ static err_t node_open_purge(node_t *n, arena_t *a, msec_t patience, char *err)
     }
 }
 
+/* As many as the disk holds of middling size, within a part of the memory budget. */
+static void node_open_ghosts(node_t *n, const conf_t *c)
+{
+    uint64_t keys = c->disk.size / NODE_GHOST_OBJECT, most = c->memory.size / NODE_GHOST_SHARE / 4;
+    keys = keys < most ? keys : most;
+    uint64_t bytes = seen_bytes((size_t)keys);
+    if (!store_reserve(n->store, bytes))
+        return;
+    n->evicted_bytes = bytes;
+    n->evicted = seen_new((size_t)keys);
+}
+
 static err_t node_open_disk(node_t *n, arena_t *a, msec_t patience, char *err)
 {
     const conf_t *c = n->conf;
@@ -127,6 +148,8 @@ static err_t node_open_disk(node_t *n, arena_t *a, msec_t patience, char *err)
     for (msec_t end = clock_now().boot + patience;;) {
         warm_t *warm = NULL;
         err_t e = warm_open(&o, &warm, err);
+        if (e == ERR_OK)
+            node_open_ghosts(n, c);
         atomic_store(&n->warm, warm);
         if (e == ERR_OK || clock_now().boot >= end)
             return e;
@@ -436,7 +459,10 @@ void node_free(node_t *n)
         serve_close(n->serve);
     if (n->log != NULL)
         accesslog_close(n->log);
+    if (n->evicted != NULL)
+        store_unreserve(n->store, n->evicted_bytes);
     store_close(n->store);
+    seen_free(n->evicted);
     collapse_free(n->collapse);
     replay_free(n->replay);
     limiter_free(n->limiter);

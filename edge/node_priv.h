@@ -8,6 +8,7 @@
 #include "edge/admin/admin.h"
 #include "edge/fetch/resolve.h"
 #include "edge/node.h"
+#include "edge/store/seen.h"
 #include "edge/worker.h"
 #include "purge/api.h"
 
@@ -29,8 +30,11 @@ struct node {
     resolve_t *resolve; /* NULL: no thread could be started */
     limiter_t *limiter;
     store_t *store;
-    warm_t *_Atomic warm;       /* NULL: none, or handed over */
-    pthread_rwlock_t warm_gate; /* shared while the store's callbacks use `warm`, exclusive to take it away */
+    seen_t *evicted;                /* what left memory unasked for: the second time it goes to disk */
+    uint64_t evicted_bytes;         /* of the memory budget */
+    _Atomic uint64_t writes_spared; /* what was seen once and not written */
+    warm_t *_Atomic warm;           /* NULL: none, or handed over */
+    pthread_rwlock_t warm_gate;     /* shared while the store's callbacks use `warm`, exclusive to take it away */
     collapse_t *collapse;
     accesslog_t *log;
     admin_t *admin;

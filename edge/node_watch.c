@@ -48,6 +48,26 @@ static void node_status_upstreams(node_t *n, status_t *out, arena_t *a)
     upstreams_unref(u);
 }
 
+/* What is counted for a tier wherever it happens. */
+static void node_status_counts(status_tier_t *t, unsigned tier, arena_t *a)
+{
+    static const struct {
+        const char *name;
+        unsigned reason;
+    } reasons[] = {{"space", LABEL_REASON_SPACE},     {"replaced", LABEL_REASON_REPLACED},
+                   {"removed", LABEL_REASON_REMOVED}, {"crowded", LABEL_REASON_CROWDED},
+                   {"purged", LABEL_REASON_PURGED},   {"rotated", LABEL_REASON_ROTATED},
+                   {"damaged", LABEL_REASON_DAMAGED}, {"released", LABEL_REASON_RELEASED}};
+    enum { N = sizeof reasons / sizeof *reasons };
+    status_count_t *counts = arena_zalloc(a, N * sizeof *counts);
+    for (size_t i = 0; i < N; i++) {
+        uint64_t n = metrics_value(METRIC_EVICTIONS, metrics_label2(METRIC_EVICTIONS, tier, reasons[i].reason));
+        if (n > 0)
+            counts[t->evictions_n++] = (status_count_t){reasons[i].name, n};
+    }
+    t->evictions = counts;
+}
+
 static void node_status_tiers(node_t *n, status_t *out, arena_t *a)
 {
     status_tier_t *tiers = arena_zalloc(a, 2 * sizeof *tiers);
@@ -81,7 +101,9 @@ static void node_status_tiers(node_t *n, status_t *out, arena_t *a)
                                                 .hits = hits,
                                                 .part = (double)hits / all,
                                                 .disk = more};
+        node_status_counts(&tiers[1], LABEL_TIER_DISK, a);
     }
+    node_status_counts(&tiers[0], LABEL_TIER_MEMORY, a);
     out->tiers = tiers;
 }
 
@@ -178,6 +200,8 @@ static void node_measure_tiers(node_t *n)
     metrics_gauge_set(METRIC_WRITE_AMPLIFICATION, 0,
                       d.put_bytes > 0 ? (double)d.written_bytes / (double)d.put_bytes : 1);
     metrics_gauge_set(METRIC_ADMISSIONS, LABEL_ADMISSION_WRITTEN, (int64_t)d.puts);
+    metrics_gauge_set(METRIC_ADMISSIONS, LABEL_ADMISSION_REFUSED,
+                      (int64_t)atomic_load_explicit(&n->writes_spared, memory_order_relaxed));
     metrics_gauge_set(METRIC_ADMISSIONS, LABEL_ADMISSION_QUEUE_FULL, (int64_t)d.dropped_full);
     metrics_gauge_set(METRIC_ADMISSIONS, LABEL_ADMISSION_FAILED, (int64_t)(d.dropped_big + d.dropped_error));
     metrics_gauge_set(METRIC_DISK_READS, LABEL_READ_THREAD, (int64_t)d.gets);

@@ -45,6 +45,10 @@ static json_t *status_tiers(const status_t *s)
         json_object_set_new(j, "budget", status_number(t->budget));
         json_object_set_new(j, "hits", status_number(t->hits));
         json_object_set_new(j, "hit_ratio", json_real(t->part));
+        json_t *evictions = json_object();
+        for (size_t k = 0; k < t->evictions_n; k++)
+            json_object_set_new(evictions, t->evictions[k].name, status_number(t->evictions[k].n));
+        json_object_set_new(j, "evictions", evictions);
         if (t->disk != NULL) {
             json_object_set_new(j, "write_amplification", json_real(t->disk->write_amplification));
             json_object_set_new(j, "segments", status_number(t->disk->segments));

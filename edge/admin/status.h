@@ -9,12 +9,19 @@
 #include "edge/base/span.h"
 #include "edge/base/time.h"
 
+typedef struct status_count {
+    const char *name;
+    uint64_t n;
+} status_count_t;
+
 typedef struct status_tier {
     const char *name; /* "memory", "disk" */
     uint64_t objects, bytes, budget;
     uint64_t hits;                  /* since the start */
     double part;                    /* of all requests: the hit ratio of the tier */
     const struct status_disk *disk; /* NULL: memory */
+    const status_count_t *evictions;
+    size_t evictions_n;
 } status_tier_t;
 
 typedef struct status_disk {

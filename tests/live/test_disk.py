@@ -50,6 +50,26 @@ def test_what_memory_can_not_hold_is_on_disk():
     eventually("promoted", lambda: detail(node.get(path)) == "memory")
 
 
+def test_what_comes_back_after_eviction_is_written_and_what_never_does_is_not():
+    content = bodies(150, 30_000)  # 4.9 MB through 2 MiB of memory, each once a round
+    origin, node = started(content, config={"memory": {"size": "2MiB", "max_object": "512KiB"}})
+    written = lambda: node.metric("brink_disk_admissions_total", verdict="written")
+    for path in content:
+        node.get(path)
+    time.sleep(0.3)
+    assert written() <= 5, "what was seen once cost a write"
+    assert node.metric("brink_disk_admissions_total", verdict="refused") >= 50
+    for path in content:
+        node.get(path)
+    eventually("the second round is on disk", lambda: written() >= 60)
+    time.sleep(0.3)
+    details = [detail(node.get(path)) for path in content]
+    assert details.count("disk") >= 50, details
+    tiers = node.status()["tiers"]
+    assert tiers["disk"]["hits"] >= 50 and tiers["memory"]["evictions"]["space"] >= 100, tiers
+    assert tiers["disk"]["write_amplification"] >= 1, tiers
+
+
 def test_objects_larger_than_memory_allows_live_on_disk():
     body = random_bytes(2)(5_000_000)
     origin, node = started({"/big": body}, config={"memory": {"size": "16MiB", "max_object": "1MiB"}})
