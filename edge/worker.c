@@ -15,6 +15,7 @@
 #include "edge/base/mem.h"
 #include "edge/fetch/probe.h"
 #include "edge/fetch/upstream_curl.h"
+#include "edge/fetch/upstream_h2.h"
 
 enum { WORKER_TURN = 1000, WORKER_DRAIN_TURN = 10 }; /* ms that a turn waits at most */
 
@@ -125,17 +126,17 @@ static err_t worker_open(worker_t *w)
     worker_apply(w, &w->o.conf);
     w->o.conf.upstreams = NULL;
     w->loop.now = clock_now();
-    w->client = w->env.fetch.client = upstream_curl_new(&w->loop);
+    w->client = w->env.fetch.client = upstream_h2_new(&w->loop);
     if (w->client == NULL)
         return ERR_IO;
-    upstream_curl_resolve_by(w->client, w->o.resolve);
+    upstream_curl_resolve_by(upstream_h2_links(w->client), w->o.resolve);
     if (w->o.index == 0) { /* one worker asks for all of them */
         w->probes = probe_new(&w->loop, w->client);
         probe_configure(w->probes, w->env.upstreams);
     }
     err_t err = serve_worker_start(w->o.serve, w->o.index, &w->loop, worker_on_request, w, &w->serve);
     if (err == ERR_OK)
-        w->watch = serve_worker_watch_fd(w->serve, upstream_curl_fd(w->client), upstream_curl_ready, w->client);
+        w->watch = serve_worker_watch_fd(w->serve, upstream_h2_fd(w->client), upstream_h2_ready, w->client);
     return err;
 }
 
@@ -160,7 +161,7 @@ static void worker_close(worker_t *w)
         fetch_stop(&w->env.fetch);
     probe_free(w->probes);
     if (w->client != NULL)
-        upstream_curl_free(w->client); /* ends every fetch that still runs here */
+        upstream_h2_free(w->client); /* ends every fetch that still runs here */
     if (w->serve != NULL)
         serve_worker_stop(w->serve);
 }

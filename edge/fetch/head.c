@@ -23,24 +23,31 @@ void head_release(head_t *h)
     arena_release(&h->arena);
 }
 
+static head_verdict_t head_code(head_t *h, span_t digits)
+{
+    int status = 0;
+    if (digits.n != 3)
+        return HEAD_BAD;
+    for (size_t i = 0; i < digits.n; i++) {
+        if (digits.p[i] < '0' || digits.p[i] > '9')
+            return HEAD_BAD;
+        status = status * 10 + (digits.p[i] - '0');
+    }
+    if (status < 100 || status > 599)
+        return HEAD_BAD;
+    h->status = status;
+    return HEAD_MORE;
+}
+
 static head_verdict_t head_status(head_t *h, span_t line)
 {
     head_release(h);
     head_init(h);
     if (line.n < 12 || !span_starts(line, SPAN("HTTP/1.")) || (line.p[7] != '0' && line.p[7] != '1') ||
-        line.p[8] != ' ')
-        return HEAD_BAD;
-    int status = 0;
-    for (int i = 9; i < 12; i++) {
-        if (line.p[i] < '0' || line.p[i] > '9')
-            return HEAD_BAD;
-        status = status * 10 + (line.p[i] - '0');
-    }
-    if (status < 100 || status > 599 || (line.n > 12 && line.p[12] != ' '))
+        line.p[8] != ' ' || (line.n > 12 && line.p[12] != ' '))
         return HEAD_BAD;
     h->minor = line.p[7] - '0';
-    h->status = status;
-    return HEAD_MORE;
+    return head_code(h, span_of(line.p + 9, 3));
 }
 
 static bool head_length(head_t *h, span_t value)
@@ -80,24 +87,9 @@ static head_verdict_t head_end(head_t *h)
     return h->ended ? HEAD_INFORMATIONAL : HEAD_FINAL;
 }
 
-head_verdict_t head_line(head_t *h, span_t line)
+/* A field, in whatever case. */
+static head_verdict_t head_take(head_t *h, span_t name, span_t value)
 {
-    if (line.n < 2 || line.p[line.n - 1] != '\n' || line.p[line.n - 2] != '\r')
-        return HEAD_BAD;
-    line.n -= 2;
-    h->bytes += line.n;
-    if (h->bytes > FIELDS_MAX_BYTES)
-        return HEAD_OVER;
-    if (memchr(line.p, '\r', line.n) != NULL || memchr(line.p, '\0', line.n) != NULL)
-        return HEAD_BAD;
-    if (h->status == 0 || h->ended)
-        return head_status(h, line);
-    if (line.n == 0)
-        return head_end(h);
-    size_t colon = span_find(line, ':');
-    if (colon == line.n)
-        return HEAD_BAD;
-    span_t name = span_upto(line, colon), value = span_trim(span_from(line, colon + 1));
     if (!fields_name_valid(name) || !fields_value_valid(value))
         return HEAD_BAD;
     name = arena_copy(&h->arena, name);
@@ -118,4 +110,61 @@ head_verdict_t head_line(head_t *h, span_t line)
     if (h->fields.n >= HEAD_FIELDS_MOST || fields_add(&h->fields, name, value) != ERR_OK)
         return HEAD_OVER;
     return HEAD_MORE;
+}
+
+head_verdict_t head_line(head_t *h, span_t line)
+{
+    if (line.n < 2 || line.p[line.n - 1] != '\n' || line.p[line.n - 2] != '\r')
+        return HEAD_BAD;
+    line.n -= 2;
+    h->bytes += line.n;
+    if (h->bytes > FIELDS_MAX_BYTES)
+        return HEAD_OVER;
+    if (memchr(line.p, '\r', line.n) != NULL || memchr(line.p, '\0', line.n) != NULL)
+        return HEAD_BAD;
+    if (h->status == 0 || h->ended)
+        return head_status(h, line);
+    if (line.n == 0)
+        return head_end(h);
+    size_t colon = span_find(line, ':');
+    if (colon == line.n)
+        return HEAD_BAD;
+    span_t name = span_upto(line, colon), value = span_trim(span_from(line, colon + 1));
+    return head_take(h, name, value);
+}
+
+static bool head_of_a_connection(span_t name)
+{
+    static const span_t names[] = {SPAN("connection"), SPAN("keep-alive"), SPAN("proxy-connection"),
+                                   SPAN("transfer-encoding"), SPAN("upgrade")};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (span_eq(name, names[i]))
+            return true;
+    return false;
+}
+
+head_verdict_t head_begin(head_t *h, span_t status)
+{
+    head_release(h);
+    head_init(h);
+    h->minor = 1;
+    return head_code(h, status);
+}
+
+head_verdict_t head_field(head_t *h, span_t name, span_t value)
+{
+    h->bytes += name.n + value.n + 2;
+    if (h->bytes > FIELDS_MAX_BYTES)
+        return HEAD_OVER;
+    for (size_t i = 0; i < name.n; i++)
+        if (span_lower(name.p[i]) != name.p[i])
+            return HEAD_BAD;
+    if (h->status == 0 || h->ended || head_of_a_connection(name) || value.n != span_trim(value).n)
+        return HEAD_BAD;
+    return head_take(h, name, value);
+}
+
+head_verdict_t head_finish(head_t *h)
+{
+    return h->status == 0 ? HEAD_BAD : head_end(h);
 }

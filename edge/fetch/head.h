@@ -24,4 +24,10 @@ void head_release(head_t *h);
  * bad (nobody asked for an upgrade). After INFORMATIONAL the next line must be a status line. */
 head_verdict_t head_line(head_t *h, span_t line);
 
+/* The same of HTTP/2, whose framing was checked before (RFC 9113 8.1, 8.2): the status begins a head; each field; the
+ * end. A field that only a connection of HTTP/1 could have is bad. */
+head_verdict_t head_begin(head_t *h, span_t status);
+head_verdict_t head_field(head_t *h, span_t name, span_t value);
+head_verdict_t head_finish(head_t *h);
+
 #endif

@@ -96,4 +96,9 @@ struct upstream {
     loop_t *loop;
 };
 
+/* A call begins with this, whatever its client keeps behind it. */
+struct upstream_call {
+    upstream_t *client;
+};
+
 #endif

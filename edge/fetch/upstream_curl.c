@@ -5,9 +5,8 @@
  * line goes through head.c first, and what is refused there aborts the transfer, which makes curl close the connection.
  * What curl would add or decide by itself (Accept, User-Agent, Expect, proxies from the environment, path clean-up,
  * decoding, redirects) is switched off. */
-#include "edge/fetch/upstream_curl.h"
+#include "edge/fetch/upstream_curl_priv.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,38 +19,13 @@
 #include "edge/fetch/resolve.h"
 #include "edge/fetch/upstream_tls.h"
 
-enum {
-    UPSTREAM_CURL_POOL = 512,         /* idle connections kept by one loop */
-    UPSTREAM_CURL_SPARE = 64,         /* easy handles kept for the next calls */
-    UPSTREAM_CURL_LIFETIME = 60,      /* s that a connection to a name is used again: then to its newest address */
-    UPSTREAM_CURL_BUFFER = 128 * 1024 /* read at once */
-};
-
 #define UPSTREAM_CURL_SYSTEM_CA "/etc/ssl/certs"
 
-typedef struct upstream_curl {
-    upstream_t base;
-    CURLM *multi;
-    resolve_t *resolve; /* NULL: names are curl's own business */
-    CURLSH *share;      /* TLS sessions: without it each easy handle remembers its own alone */
-    int epoll_fd;
-    loop_timer_t timer;
-    loop_message_t kick; /* runs curl after upstream_start, outside of the caller's stack */
-    bool kicked;
-    list_t pending; /* started, not yet given to curl: it must not be entered from its own callbacks */
-    list_t calls;
-    CURL *spare[UPSTREAM_CURL_SPARE];
-    size_t spares;
-    int depth;   /* within a call into curl: calls are then freed later */
-    bool closed; /* only the kick that is on its way still needs it */
-    list_t dead;
-} upstream_curl_t;
-
-struct upstream_call {
-    list_t link;
+typedef struct upstream_curl_call {
+    upstream_call_t base;
+    upstream_job_t job;
     upstream_curl_t *client;
-    CURL *easy;
-    struct curl_slist *lines, *addresses;
+    struct curl_slist *lines;
     const upstream_events_t *events;
     void *arg;
     head_t head;
@@ -60,8 +34,8 @@ struct upstream_call {
     bool delayed, had_head, cancelled, paused, bodiless;
     upstream_tls_t *tls;   /* asked how it ended, where the body ends with the connection; else NULL */
     upstream_result_t why; /* set before a callback aborts the transfer */
-    char *url, *target, *method;
-};
+    char *target, *method;
+} upstream_curl_call_t;
 
 static void upstream_curl_run(upstream_curl_t *u, curl_socket_t fd, int what);
 
@@ -110,7 +84,7 @@ static void upstream_curl_timer_due(loop_timer_t *t)
 /* The connection stands and the request goes out now. */
 static int upstream_curl_on_ready(void *data, char *ip, char *local_ip, int port, int local_port)
 {
-    upstream_call_t *c = data;
+    upstream_curl_call_t *c = data;
     (void)ip, (void)local_ip, (void)port, (void)local_port;
     if (c->cancelled)
         return CURL_PREREQFUNC_ABORT;
@@ -120,7 +94,7 @@ static int upstream_curl_on_ready(void *data, char *ip, char *local_ip, int port
 
 static size_t upstream_curl_on_header(char *p, size_t size, size_t n, void *data)
 {
-    upstream_call_t *c = data;
+    upstream_curl_call_t *c = data;
     n *= size;
     if (c->cancelled)
         return 0;
@@ -137,7 +111,7 @@ static size_t upstream_curl_on_header(char *p, size_t size, size_t n, void *data
     case HEAD_FINAL:
         c->had_head = true;
         if (!c->head.chunked && c->head.content_length < 0)
-            c->tls = upstream_tls_of(c->easy);
+            c->tls = upstream_tls_of(c->job.easy);
         loop_timer_start(c->client->base.loop, &c->timer, c->idle_timeout);
         c->events->head(c->arg, c->head.status, &c->head.fields, c->head.content_length);
         return c->cancelled ? 0 : n;
@@ -153,7 +127,7 @@ static size_t upstream_curl_on_header(char *p, size_t size, size_t n, void *data
 
 static size_t upstream_curl_on_body(char *p, size_t size, size_t n, void *data)
 {
-    upstream_call_t *c = data;
+    upstream_curl_call_t *c = data;
     n *= size;
     if (c->cancelled)
         return CURL_WRITEFUNC_ERROR;
@@ -169,29 +143,37 @@ static size_t upstream_curl_on_body(char *p, size_t size, size_t n, void *data)
     return taken ? n : CURL_WRITEFUNC_PAUSE;
 }
 
-static void upstream_curl_free_call(upstream_call_t *c)
+void upstream_curl_easy_back(upstream_curl_t *u, upstream_job_t *j)
+{
+    curl_multi_remove_handle(u->multi, j->easy);
+    if (u->spares < UPSTREAM_CURL_SPARE) {
+        curl_easy_reset(j->easy);
+        u->spare[u->spares++] = j->easy;
+    } else {
+        curl_easy_cleanup(j->easy);
+    }
+    curl_slist_free_all(j->addresses);
+    free(j->url);
+    j->easy = NULL;
+    j->addresses = NULL;
+    j->url = NULL;
+}
+
+static void upstream_curl_free_call(upstream_curl_call_t *c)
 {
     upstream_curl_t *u = c->client;
     loop_timer_stop(u->base.loop, &c->timer);
-    list_remove(&c->link);
-    curl_multi_remove_handle(u->multi, c->easy);
+    list_remove(&c->job.link);
+    upstream_curl_easy_back(u, &c->job);
     curl_slist_free_all(c->lines);
-    curl_slist_free_all(c->addresses);
-    if (u->spares < UPSTREAM_CURL_SPARE) {
-        curl_easy_reset(c->easy);
-        u->spare[u->spares++] = c->easy;
-    } else {
-        curl_easy_cleanup(c->easy);
-    }
     head_release(&c->head);
     upstream_tls_unref(c->tls);
-    free(c->url);
     free(c->target);
     free(c->method);
     free(c);
 }
 
-static void upstream_curl_finish(upstream_call_t *c, upstream_result_t result)
+static void upstream_curl_finish(upstream_curl_call_t *c, upstream_result_t result)
 {
     const upstream_events_t *events = c->events;
     void *arg = c->arg;
@@ -199,34 +181,47 @@ static void upstream_curl_finish(upstream_call_t *c, upstream_result_t result)
     events->done(arg, result);
 }
 
-static bool upstream_curl_was_cut(const upstream_call_t *c)
+static bool upstream_curl_was_cut(const upstream_curl_call_t *c)
 {
     bool bodiless = c->bodiless || c->head.status == 204 || c->head.status == 304;
     return c->tls != NULL && !bodiless && !upstream_tls_ended(c->tls);
 }
 
-static upstream_result_t upstream_curl_result(const upstream_call_t *c, CURLcode code)
+upstream_result_t upstream_curl_connected(CURLcode code)
 {
-    if (c->why != UPSTREAM_OK)
-        return c->why;
     switch (code) {
     case CURLE_OK:
-        return !c->had_head ? UPSTREAM_CLOSED : upstream_curl_was_cut(c) ? UPSTREAM_CUT : UPSTREAM_OK;
+        return UPSTREAM_OK;
     case CURLE_COULDNT_RESOLVE_HOST:
         return UPSTREAM_DNS;
     case CURLE_COULDNT_CONNECT:
     case CURLE_URL_MALFORMAT:
         return UPSTREAM_REFUSED;
     case CURLE_OPERATION_TIMEDOUT:
-        if (c->total_timeout > 0 && c->client->base.loop->now.boot - c->began >= c->total_timeout)
-            return UPSTREAM_TOTAL_TIMEOUT;
-        return c->had_head ? UPSTREAM_IDLE_TIMEOUT : UPSTREAM_CONNECT_TIMEOUT; /* ours run on c->timer */
+        return UPSTREAM_CONNECT_TIMEOUT;
     case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_SSL_CERTPROBLEM: /* our own, for clients */
         return UPSTREAM_TLS;
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
         return UPSTREAM_TLS_CERTIFICATE;
+    default:
+        return UPSTREAM_CLOSED;
+    }
+}
+
+static upstream_result_t upstream_curl_result(const upstream_curl_call_t *c, CURLcode code)
+{
+    if (c->why != UPSTREAM_OK)
+        return c->why;
+    switch (code) {
+    case CURLE_OK:
+        return !c->had_head ? UPSTREAM_CLOSED : upstream_curl_was_cut(c) ? UPSTREAM_CUT : UPSTREAM_OK;
+    case CURLE_OPERATION_TIMEDOUT: /* our own timers run on c->timer */
+        if (c->total_timeout > 0 && c->client->base.loop->now.boot - c->began >= c->total_timeout)
+            return UPSTREAM_TOTAL_TIMEOUT;
+        return c->had_head ? UPSTREAM_IDLE_TIMEOUT : UPSTREAM_CONNECT_TIMEOUT;
     case CURLE_OUT_OF_MEMORY: /* what curl says of a header line over its own limit */
         return c->had_head ? UPSTREAM_CUT : UPSTREAM_HEAD_TOO_BIG;
     case CURLE_WEIRD_SERVER_REPLY:
@@ -236,8 +231,22 @@ static upstream_result_t upstream_curl_result(const upstream_call_t *c, CURLcode
     case CURLE_PARTIAL_FILE:
         return UPSTREAM_CUT;
     default:
-        return c->had_head ? UPSTREAM_CUT : UPSTREAM_CLOSED;
+        return c->had_head ? UPSTREAM_CUT : upstream_curl_connected(code);
     }
+}
+
+static void upstream_curl_over(upstream_job_t *j, CURLcode code)
+{
+    upstream_curl_call_t *c = CONTAINER_OF(j, upstream_curl_call_t, job);
+    if (c->cancelled)
+        upstream_curl_free_call(c);
+    else
+        upstream_curl_finish(c, upstream_curl_result(c, code));
+}
+
+static void upstream_curl_stop(upstream_job_t *j)
+{
+    upstream_curl_finish(CONTAINER_OF(j, upstream_curl_call_t, job), UPSTREAM_ABANDONED);
 }
 
 static void upstream_curl_reap(upstream_curl_t *u)
@@ -247,21 +256,17 @@ static void upstream_curl_reap(upstream_curl_t *u)
     while ((m = curl_multi_info_read(u->multi, &left)) != NULL) {
         if (m->msg != CURLMSG_DONE)
             continue;
-        upstream_call_t *c = NULL;
+        upstream_job_t *j = NULL;
         CURLcode code = m->data.result;
-        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&c);
-        if (c->cancelled) {
-            upstream_curl_free_call(c);
-            continue;
-        }
-        upstream_curl_finish(c, upstream_curl_result(c, code));
+        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&j);
+        j->over(j, code);
     }
 }
 
 static void upstream_curl_bury(upstream_curl_t *u)
 {
     while (!list_empty(&u->dead))
-        upstream_curl_free_call(LIST_ITEM(u->dead.next, upstream_call_t, link));
+        upstream_curl_free_call(LIST_ITEM(u->dead.next, upstream_curl_call_t, job.link));
 }
 
 /* The one way into curl: events may cancel calls, which are freed when curl is off the stack. */
@@ -298,7 +303,7 @@ static void upstream_curl_kick(loop_message_t *m)
     }
     for (list_t *node; (node = list_pop_front(&u->pending)) != NULL;) {
         list_push_back(&u->calls, node);
-        CHECK(curl_multi_add_handle(u->multi, LIST_ITEM(node, upstream_call_t, link)->easy) == CURLM_OK);
+        CHECK(curl_multi_add_handle(u->multi, LIST_ITEM(node, upstream_job_t, link)->easy) == CURLM_OK);
     }
     upstream_curl_run(u, CURL_SOCKET_TIMEOUT, 0);
 }
@@ -311,22 +316,26 @@ static void upstream_curl_kick_soon(upstream_curl_t *u)
     loop_post(u->base.loop, &u->kick);
 }
 
-/* Gives a call to curl with the next turn. */
-static void upstream_curl_begin(upstream_call_t *c)
+void upstream_curl_submit(upstream_curl_t *u, upstream_job_t *j)
+{
+    list_remove(&j->link);
+    list_push_back(&u->pending, &j->link);
+    upstream_curl_kick_soon(u);
+}
+
+static void upstream_curl_begin(upstream_curl_call_t *c)
 {
     upstream_curl_t *u = c->client;
     c->delayed = false;
     c->began = u->base.loop->now.boot;
-    list_remove(&c->link);
-    list_push_back(&u->pending, &c->link);
     /* curl watches the connecting; this is for the case that it doesn't come to an end */
     loop_timer_start(u->base.loop, &c->timer, c->connect_timeout + c->first_byte_timeout);
-    upstream_curl_kick_soon(u);
+    upstream_curl_submit(u, &c->job);
 }
 
 static void upstream_curl_timeout(loop_timer_t *t)
 {
-    upstream_call_t *c = CONTAINER_OF(t, upstream_call_t, timer);
+    upstream_curl_call_t *c = CONTAINER_OF(t, upstream_curl_call_t, timer);
     loop_t *loop = c->client->base.loop;
     if (c->delayed) {
         upstream_curl_begin(c);
@@ -344,7 +353,7 @@ static void upstream_curl_timeout(loop_timer_t *t)
 
 /* ---- a call ---- */
 
-static void upstream_curl_line(upstream_call_t *c, span_t name, span_t value)
+static void upstream_curl_line(upstream_curl_call_t *c, span_t name, span_t value)
 {
     /* curl's own form for a field with an empty value ends in a semicolon */
     char *line = mem_alloc(name.n + value.n + 4);
@@ -358,7 +367,7 @@ static void upstream_curl_line(upstream_call_t *c, span_t name, span_t value)
     free(line);
 }
 
-static void upstream_curl_suppress(upstream_call_t *c, const fields_t *f, span_t name)
+static void upstream_curl_suppress(upstream_curl_call_t *c, const fields_t *f, span_t name)
 {
     if (fields_has(f, name))
         return;
@@ -370,31 +379,34 @@ static void upstream_curl_suppress(upstream_call_t *c, const fields_t *f, span_t
 }
 
 /* The addresses that are known already: curl then asks nobody. Without them it asks in a thread of its own. */
-static void upstream_curl_resolve(upstream_call_t *c, const upstream_target_t *to)
+static void upstream_curl_resolve(upstream_curl_t *u, const upstream_target_t *to, upstream_job_t *j)
 {
     char addresses[RESOLVE_TEXT], line[RESOLVE_TEXT + 300];
-    if (c->client->resolve == NULL || to->unix_path.p != NULL ||
-        resolve_get(c->client->resolve, to->host, addresses) == 0)
+    if (u->resolve == NULL || to->unix_path.p != NULL || resolve_get(u->resolve, to->host, addresses) == 0)
         return;
     snprintf(line, sizeof line, "%.*s:%u:%s", SPAN_ARG(to->host), to->port, addresses);
-    c->addresses = curl_slist_append(NULL, line);
-    CHECK(c->addresses != NULL);
-    curl_easy_setopt(c->easy, CURLOPT_RESOLVE, c->addresses);
-    curl_easy_setopt(c->easy, CURLOPT_MAXLIFETIME_CONN, (long)UPSTREAM_CURL_LIFETIME);
+    j->addresses = curl_slist_append(NULL, line);
+    CHECK(j->addresses != NULL);
+    curl_easy_setopt(j->easy, CURLOPT_RESOLVE, j->addresses);
+    curl_easy_setopt(j->easy, CURLOPT_MAXLIFETIME_CONN, (long)UPSTREAM_CURL_LIFETIME);
 }
 
-static void upstream_curl_connect_to(upstream_call_t *c, const upstream_target_t *to)
+CURL *upstream_curl_easy(upstream_curl_t *u, const upstream_target_t *to, upstream_job_t *j)
 {
-    CURL *e = c->easy;
+    CURL *e = j->easy = u->spares > 0 ? u->spare[--u->spares] : curl_easy_init();
+    CHECK(e != NULL);
+    curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(e, CURLOPT_PROXY, "");
+    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     bool v6 = to->host.n > 0 && memchr(to->host.p, ':', to->host.n) != NULL;
     size_t n = to->host.n + 32;
-    c->url = mem_alloc(n);
-    int len = snprintf(c->url, n, "%s://%s%.*s%s", to->https ? "https" : "http", v6 ? "[" : "", SPAN_ARG(to->host),
+    j->url = mem_alloc(n);
+    int len = snprintf(j->url, n, "%s://%s%.*s%s", to->https ? "https" : "http", v6 ? "[" : "", SPAN_ARG(to->host),
                        v6 ? "]" : "");
     if (to->port != 0)
-        snprintf(c->url + len, n - (size_t)len, ":%u/", to->port);
-    curl_easy_setopt(e, CURLOPT_URL, c->url);
-    upstream_curl_resolve(c, to);
+        snprintf(j->url + len, n - (size_t)len, ":%u/", to->port);
+    curl_easy_setopt(e, CURLOPT_URL, j->url);
+    upstream_curl_resolve(u, to, j);
     if (to->unix_path.p != NULL)
         curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, to->unix_path.p);
     if (to->https) {
@@ -409,13 +421,14 @@ static void upstream_curl_connect_to(upstream_call_t *c, const upstream_target_t
             curl_easy_setopt(e, CURLOPT_SSLCERT, to->certificate.p);
             curl_easy_setopt(e, CURLOPT_SSLKEY, to->key.p);
         }
-        curl_easy_setopt(e, CURLOPT_SHARE, c->client->share);
+        curl_easy_setopt(e, CURLOPT_SHARE, u->share);
     }
+    return e;
 }
 
-static void upstream_curl_message(upstream_call_t *c, const upstream_request_t *r)
+static void upstream_curl_message(upstream_curl_call_t *c, const upstream_request_t *r)
 {
-    CURL *e = c->easy;
+    CURL *e = c->job.easy;
     for (size_t i = 0; i < r->fields->n; i++)
         upstream_curl_line(c, r->fields->v[i].name, r->fields->v[i].value);
     upstream_curl_suppress(c, r->fields, SPAN("accept"));
@@ -439,7 +452,10 @@ static upstream_call_t *upstream_curl_start(upstream_t *base, const upstream_req
                                             const upstream_events_t *events, void *arg)
 {
     upstream_curl_t *u = (upstream_curl_t *)base;
-    upstream_call_t *c = mem_zalloc(sizeof *c);
+    upstream_curl_call_t *c = mem_zalloc(sizeof *c);
+    c->base.client = base;
+    c->job.over = upstream_curl_over;
+    c->job.stop = upstream_curl_stop;
     c->client = u;
     c->events = events;
     c->arg = arg;
@@ -449,15 +465,11 @@ static upstream_call_t *upstream_curl_start(upstream_t *base, const upstream_req
     c->first_byte_timeout = r->first_byte_timeout;
     c->timer.run = upstream_curl_timeout;
     head_init(&c->head);
-    CURL *e = c->easy = u->spares > 0 ? u->spare[--u->spares] : curl_easy_init();
-    CHECK(e != NULL);
-    curl_easy_setopt(e, CURLOPT_PRIVATE, c);
-    curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(e, CURLOPT_PROXY, "");
+    CURL *e = c->job.easy = upstream_curl_easy(u, &r->to, &c->job);
+    curl_easy_setopt(e, CURLOPT_PRIVATE, &c->job);
     curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(e, CURLOPT_HTTP_CONTENT_DECODING, 0L);
-    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)UPSTREAM_CURL_BUFFER);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)r->connect_timeout);
     c->total_timeout = r->total_timeout == MSEC_NEVER ? 0 : r->total_timeout;
@@ -468,45 +480,46 @@ static upstream_call_t *upstream_curl_start(upstream_t *base, const upstream_req
     curl_easy_setopt(e, CURLOPT_PREREQDATA, c);
     curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, upstream_curl_on_body);
     curl_easy_setopt(e, CURLOPT_WRITEDATA, c);
-    upstream_curl_connect_to(c, &r->to);
     upstream_curl_message(c, r);
     if (r->once) /* libcurl sends again by itself when a kept connection turns out to be closed */
         curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
-    list_init(&c->link);
+    list_init(&c->job.link);
     if (r->delay > 0) {
         c->delayed = true;
-        list_push_back(&u->calls, &c->link);
+        list_push_back(&u->calls, &c->job.link);
         loop_timer_start(base->loop, &c->timer, r->delay);
     } else {
         upstream_curl_begin(c);
     }
-    return c;
+    return &c->base;
 }
 
-static void upstream_curl_resume(upstream_call_t *c)
+static void upstream_curl_resume(upstream_call_t *call)
 {
+    upstream_curl_call_t *c = CONTAINER_OF(call, upstream_curl_call_t, base);
     upstream_curl_t *u = c->client;
     if (!c->paused || c->cancelled)
         return;
     c->paused = false;
     c->active = u->base.loop->now.boot;
     u->depth++;
-    curl_easy_pause(c->easy, CURLPAUSE_CONT); /* may tell of bytes at once */
+    curl_easy_pause(c->job.easy, CURLPAUSE_CONT); /* may tell of bytes at once */
     if (--u->depth == 0)
         upstream_curl_bury(u);
     upstream_curl_kick_soon(u); /* an error in there is only found by running curl */
 }
 
-static void upstream_curl_cancel(upstream_call_t *c)
+static void upstream_curl_cancel(upstream_call_t *call)
 {
+    upstream_curl_call_t *c = CONTAINER_OF(call, upstream_curl_call_t, base);
     upstream_curl_t *u = c->client;
     if (u->depth == 0) {
         upstream_curl_free_call(c);
         return;
     }
     c->cancelled = true;
-    list_remove(&c->link);
-    list_push_back(&u->dead, &c->link);
+    list_remove(&c->job.link);
+    list_push_back(&u->dead, &c->job.link);
 }
 
 static const upstream_ops_t upstream_curl_ops = {
@@ -546,8 +559,10 @@ void upstream_curl_free(upstream_t *base)
     upstream_curl_t *u = (upstream_curl_t *)base;
     list_t *running[] = {&u->pending, &u->calls};
     for (size_t i = 0; i < 2; i++)
-        while (!list_empty(running[i]))
-            upstream_curl_finish(LIST_ITEM(running[i]->next, upstream_call_t, link), UPSTREAM_ABANDONED);
+        while (!list_empty(running[i])) {
+            upstream_job_t *j = LIST_ITEM(running[i]->next, upstream_job_t, link);
+            j->stop(j);
+        }
     upstream_curl_bury(u);
     while (u->spares > 0)
         curl_easy_cleanup(u->spare[--u->spares]);

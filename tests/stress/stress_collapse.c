@@ -70,7 +70,8 @@ static unsigned chance(side_t *s, unsigned n)
 
 /* ---- the origin ---- */
 
-struct upstream_call {
+typedef struct origin_call {
+    upstream_call_t base;
     list_t link;
     side_t *side;
     const upstream_events_t *events;
@@ -80,7 +81,7 @@ struct upstream_call {
     unsigned records, told, fail_at; /* fail_at: cut there */
     bool head, paused, cancelled, same;
     unsigned first; /* asked for from this record on; 0: all */
-};
+} origin_call_t;
 
 /* How long a page is depends on its version alone: its entity tag is strong. */
 static unsigned origin_records(int key, uint64_t v)
@@ -93,8 +94,8 @@ static upstream_call_t *origin_start(upstream_t *u, const upstream_request_t *r,
                                      void *arg)
 {
     side_t *s = CONTAINER_OF(u, side_t, client);
-    upstream_call_t *c = mem_zalloc(sizeof *c);
-    *c = (upstream_call_t){.side = s, .events = events, .arg = arg, .key = r->target.p[1] - '0', .fail_at = ~0u};
+    origin_call_t *c = mem_zalloc(sizeof *c);
+    *c = (origin_call_t){.side = s, .events = events, .arg = arg, .key = r->target.p[1] - '0', .fail_at = ~0u};
     CHECK(c->key >= 0 && c->key < KEYS);
     /* the page as it is when the request goes out: nothing may make this look newer */
     c->version = atomic_load(&version[c->key]);
@@ -117,23 +118,25 @@ static upstream_call_t *origin_start(upstream_t *u, const upstream_request_t *r,
     }
     list_push_back(&s->calls, &c->link);
     atomic_fetch_add(&busy, 1);
-    return c;
+    return &c->base;
 }
 
-static void origin_resume(upstream_call_t *c)
+static void origin_resume(upstream_call_t *call)
 {
+    origin_call_t *c = CONTAINER_OF(call, origin_call_t, base);
     c->paused = false;
 }
 
-static void origin_cancel(upstream_call_t *c)
+static void origin_cancel(upstream_call_t *call)
 {
+    origin_call_t *c = CONTAINER_OF(call, origin_call_t, base);
     CHECK(!c->cancelled);
     c->cancelled = true;
 }
 
 static const upstream_ops_t origin_ops = {.start = origin_start, .resume = origin_resume, .cancel = origin_cancel};
 
-static void origin_end(upstream_call_t *c, upstream_result_t result)
+static void origin_end(origin_call_t *c, upstream_result_t result)
 {
     list_remove(&c->link);
     if (!c->cancelled)
@@ -142,7 +145,7 @@ static void origin_end(upstream_call_t *c, upstream_result_t result)
     atomic_fetch_sub(&busy, 1);
 }
 
-static void origin_head(upstream_call_t *c)
+static void origin_head(origin_call_t *c)
 {
     static const char *const controls[] = {
         "max-age=60", "max-age=1, stale-while-revalidate=60", "max-age=1, stale-if-error=60", "no-store", "max-age=60",
@@ -173,7 +176,7 @@ static void origin_head(upstream_call_t *c)
     arena_release(&a);
 }
 
-static void origin_tell(upstream_call_t *c)
+static void origin_tell(origin_call_t *c)
 {
     static _Thread_local char bytes[STEP * RECORD + 1];
     unsigned n = c->records - c->told < STEP ? c->records - c->told : STEP;
@@ -193,7 +196,7 @@ static bool origin_step(side_t *s)
 {
     bool did = false;
     for (list_t *n = s->calls.next, *next; n != &s->calls; n = next) {
-        upstream_call_t *c = LIST_ITEM(n, upstream_call_t, link);
+        origin_call_t *c = LIST_ITEM(n, origin_call_t, link);
         next = n->next;
         if (c->cancelled)
             origin_end(c, UPSTREAM_OK);

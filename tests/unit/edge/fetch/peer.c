@@ -15,10 +15,11 @@
 #include "edge/base/clock.h"
 #include "edge/base/mem.h"
 #include "edge/fetch/upstream_curl.h"
+#include "edge/fetch/upstream_h2.h"
 
 /* ---- the server ---- */
 
-static ssize_t peer_recv(peer_conn_t *c, char *p, size_t n)
+ssize_t peer_recv(peer_conn_t *c, char *p, size_t n)
 {
     while (c->ssl == NULL || SSL_pending(c->ssl) == 0) {
         struct pollfd poll_fd = {.fd = c->fd, .events = POLLIN};
@@ -144,13 +145,13 @@ void bench_open(bench_t *b)
     once = true;
     cr_assert_eq(loop_init(&b->loop, 0, true), ERR_OK);
     b->loop.now = clock_now();
-    b->client = upstream_curl_new(&b->loop);
+    b->client = upstream_h2_new(&b->loop);
     cr_assert_not_null(b->client);
 }
 
 void bench_close(bench_t *b)
 {
-    upstream_curl_free(b->client);
+    upstream_h2_free(b->client);
     while (loop_run_messages(&b->loop) > 0)
         ;
     cr_expect_eq(b->loop.timers, 0, "timers are left");
@@ -159,12 +160,12 @@ void bench_close(bench_t *b)
 
 void bench_turn(bench_t *b)
 {
-    struct pollfd fds[2] = {{.fd = upstream_curl_fd(b->client), .events = POLLIN},
+    struct pollfd fds[2] = {{.fd = upstream_h2_fd(b->client), .events = POLLIN},
                             {.fd = b->loop.wake_fd, .events = POLLIN}};
     poll(fds, 2, (int)loop_wait(&b->loop, 10));
     b->loop.now = clock_now();
     if (fds[0].revents != 0)
-        upstream_curl_ready(b->client);
+        upstream_h2_ready(b->client);
     loop_run_messages(&b->loop);
     loop_run_timers(&b->loop);
 }

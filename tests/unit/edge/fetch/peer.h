@@ -38,6 +38,7 @@ void peer_open(peer_t *p, peer_script_fn *const *script, SSL_CTX *tls, const cha
 void peer_close(peer_t *p);
 
 /* For scripts. */
+ssize_t peer_recv(peer_conn_t *c, char *p, size_t n); /* <= 0: the client is gone, or the test over */
 bool peer_read(peer_conn_t *c); /* one request, with its body by Content-Length; false: the client is gone */
 void peer_write(peer_conn_t *c, const char *text);
 void peer_write_n(peer_conn_t *c, const char *p, size_t n);
