@@ -172,6 +172,7 @@ static void upstream_h2_timeout(loop_timer_t *t)
         if (c->deadline != MSEC_NEVER)
             c->deadline = loop->now.boot + c->r.total_timeout;
         upstream_h2_arm(c, c->r.connect_timeout + c->r.first_byte_timeout);
+        list_remove(&c->link);
         list_push_back(&c->client->pending, &c->link);
         upstream_h2_kick_soon(c->client);
         return;

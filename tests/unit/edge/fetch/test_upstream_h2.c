@@ -263,9 +263,9 @@ Test(upstream_h2, a_reader_that_pauses_holds_nobody_else_back)
     seen_t slow = {.pause_every = 1}, other;
     peer_open(&p, many, NULL, NULL);
     bench_open(&b);
-    start(&b, &p, &slow, "/bytes/8000000", (upstream_request_t){.idle_timeout = 100});
+    start(&b, &p, &slow, "/bytes/8000000", (upstream_request_t){.idle_timeout = 1000});
     bench_until(&b, &slow.paused);
-    bench_for(&b, 150); /* it is we who are slow: no timeout */
+    bench_for(&b, 1200); /* it is we who are slow: no timeout */
     size_t before = slow.n;
     for (int i = 0; i < 3; i++) {
         get(&b, &p, &other, "/bytes/3000000");
@@ -274,6 +274,7 @@ Test(upstream_h2, a_reader_that_pauses_holds_nobody_else_back)
     }
     cr_expect(!slow.done && slow.n == before);
     slow.pause_every = 1000000;
+    bench_turn(&b);
     while (!slow.done) {
         slow.paused = false;
         b.client->ops->resume(slow.call);
