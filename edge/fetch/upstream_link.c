@@ -16,15 +16,21 @@ struct upstream_link {
     void *arg;
     int fd;
     bool offer, h2;
+    upstream_tls_t *tls; /* of the connection that is tried; NULL: none yet */
 };
 
 static CURLcode upstream_link_on_context(CURL *easy, void *ctx, void *data)
 {
     static const unsigned char both[] = "\x02h2\x08http/1.1", one[] = "\x08http/1.1";
-    const upstream_link_t *l = data;
+    upstream_link_t *l = data;
     if (SSL_CTX_set_alpn_protos(ctx, l->offer ? both : one, l->offer ? sizeof both - 1 : sizeof one - 1) != 0)
         return CURLE_ABORTED_BY_CALLBACK;
-    return upstream_tls_on_context(easy, ctx, NULL);
+    CURLcode code = upstream_tls_on_context(easy, ctx, NULL);
+    if (code == CURLE_OK) {
+        upstream_tls_unref(l->tls);
+        l->tls = upstream_tls_of_context(ctx);
+    }
+    return code;
 }
 
 static void upstream_link_free(upstream_link_t *l)
@@ -32,6 +38,7 @@ static void upstream_link_free(upstream_link_t *l)
     list_remove(&l->job.link);
     if (l->job.easy != NULL)
         upstream_curl_easy_back(l->client, &l->job);
+    upstream_tls_unref(l->tls);
     free(l);
 }
 
@@ -41,16 +48,6 @@ static void upstream_link_fail(upstream_link_t *l, upstream_result_t result)
     void *arg = l->arg;
     upstream_link_free(l);
     done(arg, result);
-}
-
-static bool upstream_link_agreed(CURL *easy)
-{
-    struct curl_tlssessioninfo *info = NULL;
-    const unsigned char *name = NULL;
-    unsigned n = 0;
-    if (curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &info) == CURLE_OK && info != NULL && info->internals != NULL)
-        SSL_get0_alpn_selected(info->internals, &name, &n);
-    return n == 2 && memcmp(name, "h2", 2) == 0;
 }
 
 static void upstream_link_over(upstream_job_t *j, CURLcode code)
@@ -64,7 +61,7 @@ static void upstream_link_over(upstream_job_t *j, CURLcode code)
         return;
     }
     l->fd = fd;
-    l->h2 = l->offer && upstream_link_agreed(j->easy);
+    l->h2 = l->offer && l->tls != NULL && upstream_tls_h2(l->tls);
     void (*done)(void *, upstream_result_t) = l->done;
     l->done = NULL;
     done(l->arg, UPSTREAM_OK);

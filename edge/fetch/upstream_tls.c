@@ -10,7 +10,7 @@
 
 struct upstream_tls {
     int refs;
-    bool ended;
+    bool ended, h2;
 };
 
 static int upstream_tls_index = -1;
@@ -41,10 +41,17 @@ static upstream_tls_t *upstream_tls_note(const SSL *ssl)
 
 static void upstream_tls_on_event(const SSL *ssl, int where, int value)
 {
-    upstream_tls_t *t =
-        where == SSL_CB_READ_ALERT && (value & 0xff) == SSL_AD_CLOSE_NOTIFY ? upstream_tls_note(ssl) : NULL;
-    if (t != NULL)
+    upstream_tls_t *t = upstream_tls_note(ssl);
+    if (t == NULL)
+        return;
+    if (where == SSL_CB_READ_ALERT && (value & 0xff) == SSL_AD_CLOSE_NOTIFY)
         t->ended = true;
+    if (where == SSL_CB_HANDSHAKE_DONE) {
+        const unsigned char *name = NULL;
+        unsigned n = 0;
+        SSL_get0_alpn_selected(ssl, &name, &n);
+        t->h2 = n == 2 && memcmp(name, "h2", 2) == 0;
+    }
 }
 
 CURLcode upstream_tls_on_context(CURL *easy, void *ctx, void *data)
@@ -58,6 +65,18 @@ CURLcode upstream_tls_on_context(CURL *easy, void *ctx, void *data)
     }
     SSL_CTX_set_info_callback(ctx, upstream_tls_on_event);
     return CURLE_OK;
+}
+
+upstream_tls_t *upstream_tls_of_context(void *ctx)
+{
+    upstream_tls_t *t = SSL_CTX_get_ex_data(ctx, upstream_tls_index);
+    t->refs++;
+    return t;
+}
+
+bool upstream_tls_h2(const upstream_tls_t *t)
+{
+    return t->h2;
 }
 
 upstream_tls_t *upstream_tls_of(CURL *easy)

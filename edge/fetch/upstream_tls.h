@@ -14,7 +14,10 @@ bool upstream_tls_global_init(void);
 CURLcode upstream_tls_on_context(CURL *easy, void *ctx, void *data);
 /* The connection that a transfer uses now, with a reference; NULL where it isn't TLS. Within curl's callbacks only. */
 upstream_tls_t *upstream_tls_of(CURL *easy);
+/* The same for a context that upstream_tls_on_context has seen. */
+upstream_tls_t *upstream_tls_of_context(void *ctx);
 void upstream_tls_unref(upstream_tls_t *t);
 bool upstream_tls_ended(const upstream_tls_t *t); /* the closing alert came */
+bool upstream_tls_h2(const upstream_tls_t *t);    /* "h2" was agreed on (ALPN) */
 
 #endif

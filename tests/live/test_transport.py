@@ -1,0 +1,177 @@
+"""How origins and shields are spoken to: HTTP/2 by ALPN and by prior knowledge, servers that nobody here wrote, bodies whose
+connection is cut in the middle."""
+from harness import *
+
+FRESH = {"Cache-Control": "max-age=600"}
+
+
+def nginx(root, tls):
+    """nginx with HTTP/2: (TLS port or None, cleartext HTTP/2 port, its access log)."""
+    folder, port, clear = temp_dir("brink-nginx-"), free_port(), free_port()
+    certificate, key = authority().certificate(["localhost", "127.0.0.1"])
+    user = "user root;" if os.getuid() == 0 else ""
+    secure = f"server {{ listen 127.0.0.1:{port} ssl http2; ssl_certificate {certificate}; ssl_certificate_key {key}; root {root}; }}"
+    with open(os.path.join(folder, "nginx.conf"), "w") as out:
+        out.write(f"""daemon off; {user} worker_processes 1; pid {folder}/pid; error_log stderr warn;
+events {{ worker_connections 1024; }}
+http {{ log_format short '$server_protocol $connection $request_uri $status'; access_log {folder}/access.log short; default_type text/plain;
+  client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3; uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;
+  expires 1h;
+  {secure if tls else ""}
+  server {{ listen 127.0.0.1:{clear} http2; root {root}; }} }}
+""")
+    Process("nginx", ["nginx", "-e", "stderr", "-p", folder, "-c", os.path.join(folder, "nginx.conf")], folder)
+
+    def answers():
+        with socket.create_connection(("127.0.0.1", clear), timeout=5):
+            return True
+    eventually("nginx listens", answers)
+    return port, clear, os.path.join(folder, "access.log")
+
+
+def lines(path):
+    with open(path) as log:
+        return [line.split() for line in log]
+
+
+def tree():
+    root = os.path.join(temp_dir(), "www")
+    os.mkdir(root)
+    for n in range(60):
+        with open(os.path.join(root, f"{n}.bin"), "wb") as out:
+            out.write(os.urandom(n * 3000))
+    return root
+
+
+def check_tree(node, root):
+    got = [Later(node.get, f"/{n}.bin") for n in range(60)]
+    for n, later in enumerate(got):
+        with open(os.path.join(root, f"{n}.bin"), "rb") as f:
+            r = later.result()
+            assert r.status == 200 and r.body == f.read(), (n, r)
+
+
+def test_http2_to_nginx_over_tls_and_without():
+    root = tree()
+    port, clear, log = nginx(root, True)
+    for url in (f"https://localhost:{port}", f"h2c://127.0.0.1:{clear}"):
+        before = len(lines(log))
+        node = Node(origins=[url], site={"ca": authority().pem} if url.startswith("https") else None, workers=1)
+        check_tree(node, root)
+        time.sleep(0.1)
+        seen = lines(log)[before:]
+        assert {line[0] for line in seen} == {"HTTP/2.0"}, seen
+        assert len(seen) == 60 and len({line[1] for line in seen}) == 1, "sixty requests on one connection"
+        assert node.get("/none.bin").status == 404
+        node.stop()
+    node = Node(origins=[f"https://localhost:{port}"], site={"ca": authority().pem}, config={"upstream": {"http2": False}})
+    assert node.get("/5.bin").status == 200
+    assert lines(log)[-1][0] == "HTTP/1.1"
+
+
+def test_a_server_without_http2_gets_http1():
+    origin = Origin(tls=True)
+    origin.on("*", lambda r: Reply(r.path.encode(), headers=FRESH))
+    node = Node(origins=[origin.url], site={"ca": authority().pem}, workers=1)
+    for n in range(20):
+        assert node.get(f"/{n}").body == f"/{n}".encode()
+    assert origin.connections <= 3, origin.connections  # one that offered HTTP/2, one that is kept
+
+
+def test_http2_between_the_tiers():
+    origin = Origin()
+    body = os.urandom(300_000)
+    origin.on("*", lambda r: Reply(r.method.encode() + r.body if r.method == "POST" else body, headers=FRESH))
+    shield = Node(origins=[origin.url], name="shield-1", tier=True)
+    edge = Node(origins=[origin.url], name="edge-1", shield=[f"h2c://127.0.0.1:{shield.port}"], workers=1)
+    got = [Later(edge.get, f"/{n}") for n in range(40)]
+    assert all(g.result().body == body and len(g.result().cache_status) == 2 for g in got)
+    assert edge.get("/p", method="POST", body=b"abc").body == b"POSTabc"
+    assert shield.metric("brink_accepted_total", protocol="h2c") == 1
+    shield.stop()
+    assert edge.get("/later").body == body  # the origin itself
+    shield.start()
+    numbers = iter(range(1000))
+    eventually("the shield is asked again", lambda: len(edge.get(f"/again{next(numbers)}").cache_status) == 2, timeout=60, step=0.3)
+
+
+NODE_SERVER = """
+const http = require('http'), port = +process.argv[2], body = Buffer.alloc(700000, 'n');
+http.createServer((q, s) => {
+  if (q.url === '/chunked') { s.setHeader('Cache-Control', 'max-age=60'); s.write('one '); setTimeout(() => s.end('two'), 30); return; }
+  if (q.method === 'POST') { let n = 0; q.on('data', d => n += d.length); q.on('end', () => s.end(String(n))); return; }
+  s.setHeader('Cache-Control', 'max-age=60'); s.end(body);
+}).listen(port, '127.0.0.1');
+"""
+
+
+def test_a_node_server():
+    import shutil
+    if not shutil.which("node"):
+        raise Skip("nodejs is not installed")
+    folder, port = temp_dir("brink-nodejs-"), free_port()
+    path = os.path.join(folder, "server.js")
+    with open(path, "w") as out:
+        out.write(NODE_SERVER)
+    Process("nodejs", ["node", path, str(port)], folder)
+    eventually("it answers", lambda: fetch(port, "/").status == 200)
+    node = Node(origins=[f"http://127.0.0.1:{port}"])
+    for expected in ("MISS", "HIT"):
+        r = node.get("/")
+        assert r.body == b"n" * 700000 and r.x_cache == expected, r
+        r = node.get("/chunked")
+        assert r.body == b"one two" and r.x_cache == expected, r
+    assert node.get("/p", method="POST", body=b"x" * 500_000).body == b"500000"
+
+
+def test_a_large_body_survives_cuts():
+    """Cut twice in the middle of 30 MB, over one tier and over two."""
+    whole = os.urandom(30_000_000)
+    cuts = {"n": 0}
+
+    def big(request):
+        first = int((request["range"] or "bytes=0-")[6:-1])
+        headers = dict(FRESH, ETag='"v1"')
+        cuts["n"] += 1
+        if first > 0 and request["if-range"] == '"v1"':
+            headers["Content-Range"] = f"bytes {first}-{len(whole) - 1}/{len(whole)}"
+            return Reply(whole[first:], status=206, headers=headers, cut=9_000_000 if cuts["n"] < 3 else None, reset=cuts["n"] < 3)
+        return Reply(whole, headers=headers, cut=10_000_000, reset=cuts["n"] == 1)
+
+    for tiers in (1, 2):
+        origin = Origin()
+        cuts["n"] = 0
+        origin.on("/big", big)
+        node = Node(origins=[origin.url], name="shield-1", tier=tiers == 2, config={"memory": {"size": "200MiB"}})
+        if tiers == 2:
+            node = Node(origins=[origin.url], shield=[node], config={"memory": {"size": "200MiB"}})
+        r = node.get("/big", timeout=60)
+        assert r.status == 200 and r.body == whole, (r.status, len(r.body))
+        assert origin.count("/big") == 3, [q.headers for q in origin.seen("/big")]
+        r = node.get("/big", timeout=60)
+        assert r.x_cache == "HIT" and r.body == whole
+
+
+def test_without_a_strong_validator_the_cut_is_visible():
+    origin = Origin()
+    node = Node(origins=[origin.url])
+    body = os.urandom(3_000_000)
+    for n, headers in enumerate((FRESH, dict(FRESH, ETag='W/"v1"'))):
+        origin.on(f"/{n}", body=body, headers=headers, cut=1_000_000)
+        for times in (1, 2):
+            try:
+                r = node.get(f"/{n}")
+                assert False, r
+            except Incomplete:
+                pass
+            assert origin.count(f"/{n}") == times, "it was stored, or asked for again"
+    # The other bytes that came meanwhile are not put behind.
+    origin.on("/changed", lambda r: Reply(body, headers=dict(FRESH, ETag='"v2"' if "range" in r else '"v1"'), cut=1_000_000))
+    try:
+        assert False, node.get("/changed")
+    except Incomplete:
+        assert origin.count("/changed") == 2
+
+
+if __name__ == "__main__":
+    main()
