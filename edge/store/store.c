@@ -5,9 +5,9 @@
  * object's place in index and policy change together, and takes a shard exclusively only for the change of a pointer.
  *
  * What is used is a number that reservations raise by compare-and-swap, so objects never pass the budget, not for a
- * moment (a table that doubles may, by its own size, until the next insertion). Bytes come back when the last reference
- * to an object goes (account.h): evicting what is still being sent would free nothing, so such objects are kept, and
- * when nothing else is left the reservation fails. */
+ * moment (a table that doubles may, by its own size, until the insertion is over). Bytes come back when the last
+ * reference to an object goes (account.h): evicting what is still being sent would free nothing, so such objects are
+ * kept, and when nothing else is left the reservation fails. */
 #include "edge/store/store.h"
 
 #include <pthread.h>
@@ -357,6 +357,8 @@ err_t store_insert(store_t *s, object_t *o, uint64_t reserved)
 
     store_reservation_spent(s, given, charged);
     store_let_go(s, &leaving);
+    if (atomic_load_explicit(&s->account->used, memory_order_relaxed) > s->budget) /* a table has grown */
+        (void)store_make_room(s, 0);
     return ERR_OK;
 }
 
