@@ -92,6 +92,44 @@ static err_t fetch_fill_full(fetch_t *f, fields_t *all, msec_t now)
     return fieldblock_pack(all, &f->response.full);
 }
 
+/* The origin's word that what is stored may not be kept any longer (RFC 9111 4.3.4): a 304 or a new response says
+ * no-store or private. Else a stale one would go on being sent within its windows. What is one user's says nothing of
+ * what all may have, and a failing origin must not cost us what we have. */
+static void fetch_fill_disowned(fetch_t *f, int status)
+{
+    const fetch_response_t *r = &f->response;
+    object_t *old = f->spec.validate;
+    bool forbidden = r->storable == STORABLE_NO_STORE || r->storable == STORABLE_PRIVATE;
+    if (old != NULL && f->spec.share && forbidden && status < 500 && !fields_has(&f->request, SPAN("authorization")))
+        store_remove(f->deps->store, old);
+}
+
+/* The same stored response, perhaps freshened since. */
+static bool fetch_fill_same(const object_t *o, void *arg)
+{
+    const object_t *old = arg;
+    span_t etag = fieldblock_get(object_fields(old), SPAN("etag"));
+    return span_eq(object_key(o), object_key(old)) && object_variant(o) == object_variant(old) && etag.p != NULL &&
+           span_eq(fieldblock_get(object_fields(o), SPAN("etag")), etag) && object_length(o) == object_length(old);
+}
+
+/* What a 304 changes is the stored response as it is now: another validation may have freshened it while this one was
+ * under way, and what that one forbade stays forbidden. */
+static err_t fetch_fill_merge(fetch_t *f, const fields_t *fields, fields_t *merged)
+{
+    object_t *old = f->spec.validate, *now = store_peek(f->deps->store, old->digest, fetch_fill_same, old);
+    const fieldblock_t *base = object_fields(now != NULL ? now : old);
+    fields_t views;
+    err_t err = revalidate_merge(base, fields, &f->arena, &views);
+    fields_init(merged, &f->arena);
+    for (size_t i = 0; err == ERR_OK && i < views.n; i++) {
+        span_t name = arena_copy(&f->arena, views.v[i].name), value = arena_copy(&f->arena, views.v[i].value);
+        err = name.p == NULL || value.p == NULL ? ERR_TOO_BIG : fields_add(merged, name, value);
+    }
+    object_unref(now);
+    return err;
+}
+
 /* A validation that succeeded: a new object around the stored bytes. */
 static fetch_fill_verdict_t fetch_fill_not_modified(fetch_t *f, const fields_t *fields, msec_t now)
 {
@@ -100,7 +138,7 @@ static fetch_fill_verdict_t fetch_fill_not_modified(fetch_t *f, const fields_t *
     stored_t meta, before = object_meta(old);
     if (!revalidate_selects(object_fields(old), fields))
         return FETCH_FILL_AGAIN_UNCONDITIONAL;
-    if (revalidate_merge(object_fields(old), fields, &f->arena, &merged) != ERR_OK)
+    if (fetch_fill_merge(f, fields, &merged) != ERR_OK)
         return FETCH_FILL_BAD;
     /* Age speaks of this validation, so it is read from the 304, not from what is stored */
     fields_t with_age;
@@ -131,6 +169,7 @@ static fetch_fill_verdict_t fetch_fill_not_modified(fetch_t *f, const fields_t *
     }
     f->response.validated = true;
     f->response.sharable = f->spec.share && f->response.storable == STORABLE_YES && !f->response.stale_from_shield;
+    fetch_fill_disowned(f, 304);
     return FETCH_FILL_OK;
 }
 
@@ -209,6 +248,7 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
         fetch_invalidate(f, status, &fields);
     r->sharable = room && r->storable == STORABLE_YES;
     fetch_fill_counted(f, r->sharable);
+    fetch_fill_disowned(f, status);
     if (r->sharable) {
         atomic_store_explicit(&f->windowed, false, memory_order_seq_cst);
     } else {

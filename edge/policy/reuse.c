@@ -73,7 +73,8 @@ static reuse_verdict_t decide_stale(const stored_t *s, mark_t mark, const reques
     bool willing = rq->max_stale_any || rq->max_stale >= 0;
     /* "Unless the max-stale request directive is also present, the client does not wish to receive a stale response."
      */
-    bool averse = (rq->max_age >= 0 && !willing) || rq->min_fresh >= 0;
+    bool averse = (rq->max_age >= 0 && !willing) || rq->min_fresh >= 0 ||
+                  (rq->max_stale >= 0 && !rq->max_stale_any && stale_for > rq->max_stale);
     if ((s->flags & STORED_MUST_REVALIDATE) == 0 && !averse) {
         if (s->stale_while_revalidate > 0 && stale_for <= s->stale_while_revalidate)
             return verdict(REUSE_STALE_REVALIDATE, REUSE_BECAUSE_SWR);

@@ -138,6 +138,7 @@ static void describe_staleness(stored_t *out, const directives_t *d, const rules
     bool revalidate = (cc->flags & (CACHE_CONTROL_MUST_REVALIDATE | CACHE_CONTROL_PROXY_REVALIDATE)) != 0;
     if (d->no_cache && !overridden)
         out->flags |= STORED_NO_CACHE;
+    revalidate |= d->no_cache && overridden; /* an operator's override_ttl says nothing of the time after it */
     if (!revalidate && (out->flags & STORED_NO_CACHE) == 0) {
         out->stale_while_revalidate = stale_window(cc->stale_while_revalidate, rules->stale_while_revalidate);
         out->stale_if_error = stale_window(cc->stale_if_error, rules->stale_if_error);

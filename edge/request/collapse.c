@@ -3,7 +3,8 @@
  * overtaken; else it starts its own, which stands before the old one.
  *
  * A waiter whose answer turns out to be another variant looks again; one whose answer can't be shared goes on alone at
- * once, and a short note in the store (hit-for-miss) lets the next ones do so from the start. */
+ * once, and a short note in the store (hit-for-miss) lets the next ones do so from the start. What comes of going alone
+ * is stored like anything else, so one response that couldn't be shared costs no more than the time it stood for. */
 #include <stdlib.h>
 
 #include "edge/base/mem.h"
@@ -155,8 +156,8 @@ static fetch_t *collapse_new_fetch(request_t *rq, bool share, bool background)
     if (validate != NULL) {
         rq->mark = lookup_mark(rq, validate);
         /* validators go up only for what was checked up to the position that the answer will stand for */
-        if (rq->mark == MARK_HARD || atomic_load(&validate->stamp.checked_to) < rq->began)
-            validate = NULL;
+        if (rq->mark == MARK_HARD || atomic_load(&validate->stamp.checked_to) < rq->began || object_dead(validate))
+            validate = NULL; /* nor for what the origin has forbidden to keep since: its 304 would bring that back */
     }
     fetch_spec_t spec = {
         .upstreams = rq->upstreams,
@@ -243,7 +244,7 @@ request_go_t collapse_step(request_t *rq)
     bool share = rq->cacheable && !rq->private_fetch && !head_alone && rq->tries < REQUEST_COLLAPSE_TRIES;
     /* what one user was answered isn't for those who happen to wait; and a running fetch may be older than the edge
      * allows */
-    bool together = share && !rq->cc.has_authorization && !rq->distrust;
+    bool together = share && !rq->alone && !rq->cc.has_authorization && !rq->distrust;
     fetch_t *other = together ? collapse_find(rq) : NULL, *mine = NULL;
     if (other == NULL) {
         if (rq->env->most_in_flight > 0 && rq->env->in_flight > rq->env->most_in_flight)
@@ -336,10 +337,11 @@ static void collapse_note_unsharable(request_t *rq, const fetch_response_t *r)
     default:
         return; /* says something of this request or this attempt, not of the key */
     }
-    if (rq->cc.has_authorization || (rq->stored != NULL && object_meta(r->object).status >= 500))
-        return; /* a failing origin must not cost us what we have */
+    if (rq->cc.has_authorization || object_meta(r->object).status >= 500)
+        return; /* a failing origin must not cost us what we have, or what another request has just got */
     stored_t meta;
     stored_hit_for_miss(&meta, rq->env->loop->now.wall, COLLAPSE_HIT_FOR_MISS);
+    meta.date = object_meta(r->object).date; /* by the clock that it will be compared by with what is stored next */
     fields_t none = {0};
     fieldblock_t *block;
     if (fieldblock_pack(&none, &block) != ERR_OK)
@@ -364,6 +366,37 @@ static bool collapse_usable(request_t *rq, const fetch_response_t *r)
     return r->stale_from_shield || ((m->flags & STORED_NO_CACHE) == 0 && m->lifetime > 0);
 }
 
+/* Nobody shall wait for this one, though its answer is stored if it turns out that it may be: the next ones then need
+ * no fetch. Conditions and ranges are left to the upstream: asked for the whole each time, it would send what is likely
+ * to be thrown away. */
+void collapse_alone(request_t *rq)
+{
+    static const span_t names[] = {SPAN("range"), SPAN("if-none-match"), SPAN("if-modified-since"), SPAN("if-match"),
+                                   SPAN("if-unmodified-since")};
+    rq->alone = true;
+    rq->private_fetch |= rq->x->method == METHOD_HEAD;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        rq->private_fetch |= fields_has(&rq->x->fields, names[i]);
+}
+
+static bool collapse_current(const object_t *o, void *arg)
+{
+    request_t *rq = arg;
+    return span_eq(object_key(o), rq->key.text) && (object_meta(o).flags & STORED_HIT_FOR_MISS) == 0 &&
+           lookup_selects(rq, object_selecting(o));
+}
+
+/* What was stored when this request came, and was freshened while it waited, is validated as it is now. */
+static void collapse_renew(request_t *rq)
+{
+    if (rq->stored == NULL || !object_dead(rq->stored))
+        return;
+    object_t *now = store_peek(rq->env->store, rq->key.digest, collapse_current, rq);
+    if (now != NULL)
+        request_take(&rq->stored, now);
+    object_unref(now);
+}
+
 static request_go_t collapse_again(request_t *rq, const fetch_response_t *r)
 {
     bool variant = r->sharable && !lookup_selects(rq, object_selecting(r->object));
@@ -372,7 +405,8 @@ static request_go_t collapse_again(request_t *rq, const fetch_response_t *r)
     rq->fwd_status = 0;
     rq->tries++;
     if (!variant)
-        rq->private_fetch = true;
+        collapse_alone(rq);
+    collapse_renew(rq);
     rq->step = variant ? REQUEST_LOOKUP : REQUEST_COLLAPSE;
     return REQUEST_MORE;
 }

@@ -52,10 +52,17 @@ bool lookup_selects(const request_t *rq, span_t selecting)
 
 /* ---- memory ---- */
 
+/* A note whose time is over must not stand before what may be used. */
+static bool lookup_void(const request_t *rq, const object_t *o)
+{
+    stored_t meta = object_meta(o);
+    return (meta.flags & STORED_HIT_FOR_MISS) != 0 && stored_ttl(&meta, rq->env->loop->now.wall) <= 0;
+}
+
 bool lookup_match(const object_t *o, void *arg)
 {
     request_t *rq = arg;
-    return span_eq(object_key(o), rq->key.text) && lookup_selects(rq, object_selecting(o));
+    return !lookup_void(rq, o) && span_eq(object_key(o), rq->key.text) && lookup_selects(rq, object_selecting(o));
 }
 
 static bool lookup_match_language(const object_t *o, void *arg)
@@ -135,10 +142,10 @@ static request_go_t lookup_decide(request_t *rq)
         rq->forward = FORWARD_URI_MISS;
         if (rq->verdict.reason == REUSE_BECAUSE_HIT_FOR_MISS) {
             metrics_add(METRIC_HIT_FOR_MISS, 0, 1);
-            rq->private_fetch = true;
+            collapse_alone(rq);
             rq->forward = FORWARD_BYPASS;
         }
-        if ((meta.flags & STORED_HIT_FOR_MISS) == 0 || rq->private_fetch)
+        if ((meta.flags & STORED_HIT_FOR_MISS) == 0 || rq->alone)
             rq->detail = reuse_word(rq->verdict.reason);
         request_take(&rq->stored, NULL);
         break;

@@ -70,6 +70,7 @@ typedef struct request {
     bool tried_disk, disk_gave_up;
     bool distrust;      /* shield: nothing stored here may answer this edge */
     bool private_fetch; /* its own, uncollapsed, unstored */
+    bool alone;         /* its own, uncollapsed: what is stored for the key, or was just fetched, can't be shared */
     bool own;           /* what is delivered was fetched for the cache: conditions and ranges are answered here */
     bool leader, collapsed;
     unsigned tries;
@@ -160,6 +161,7 @@ bool early_due(request_t *rq);
  * as `refill` allows. True: begun. */
 bool collapse_refresh(request_t *rq);
 void collapse_leave(request_t *rq);
+void collapse_alone(request_t *rq); /* the next fetch is for this request only */
 
 /* forward.c: the fields of the request that goes upstream. `own` true: on behalf of the cache (no conditions, no
  * ranges). */

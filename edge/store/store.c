@@ -261,10 +261,12 @@ static void store_grow(store_t *s, store_shard_t *h)
     free(old);
 }
 
+/* By Date (RFC 9111 4), which counts whole seconds; what had none got ours, which counts milliseconds. */
 static bool store_older(const object_t *a, const object_t *b)
 {
     stored_t x = object_meta(a), y = object_meta(b);
-    return x.date != y.date ? x.date < y.date : x.response_time < y.response_time;
+    msec_t of_a = x.date / MSEC_PER_SEC, of_b = y.date / MSEC_PER_SEC;
+    return of_a != of_b ? of_a < of_b : x.response_time < y.response_time;
 }
 
 /* What an object will be charged: what was here before and is still referenced is still counted. */
