@@ -40,6 +40,7 @@ typedef struct exchange_h2o {
     h2o_timeout_entry_t timer;
     exchange_later_t later;
     bool h2, head_done, first_sent, in_flight, no_body, chunked, ended;
+    bool malformed;                         /* over HTTP/2: its stream is reset for it */
     bool dropped;                           /* the server stops and ends it; the path may not know yet */
     char date[H2O_TIMESTR_RFC1123_LEN + 1]; /* empty: the library's own */
     char chunk_head[20];
@@ -127,7 +128,10 @@ static void exchange_h2o_cut(exchange_h2o_t *e)
         h2o_http2_conn_t *conn = (h2o_http2_conn_t *)req->conn;
         h2o_http2_stream_t *st = H2O_STRUCT_FROM_MEMBER(h2o_http2_stream_t, req, req);
         if (conn->state < H2O_HTTP2_CONN_STATE_IS_CLOSING && st->state != H2O_HTTP2_STREAM_STATE_END_STREAM) {
-            h2o_http2_encode_rst_stream_frame(&conn->_write.buf, st->stream_id, -H2O_HTTP2_ERROR_INTERNAL);
+            if (e->malformed) /* a macro that wants a constant */
+                h2o_http2_encode_rst_stream_frame(&conn->_write.buf, st->stream_id, -H2O_HTTP2_ERROR_PROTOCOL);
+            else
+                h2o_http2_encode_rst_stream_frame(&conn->_write.buf, st->stream_id, -H2O_HTTP2_ERROR_INTERNAL);
             h2o_http2_conn_request_write(conn);
             e->req = NULL;
             h2o_http2_stream_reset(conn, st);
@@ -624,6 +628,12 @@ static int exchange_h2o_fill(exchange_h2o_t *e, h2o_req_t *req)
     return status != 0 ? status : exchange_h2o_take_fields(e, req);
 }
 
+static void exchange_h2o_refused(exchange_t *x)
+{
+    exchange_h2o_send(x, NULL, 0, EXCHANGE_ABORT);
+}
+
+/* A malformed request over HTTP/2 is a stream error (RFC 9113 8.1.1); the answer before it is for people. */
 static void exchange_h2o_refuse(exchange_h2o_t *e, int status)
 {
     static const field_t plain[] = {{{"cache-control", 13}, {"no-store", 8}}};
@@ -633,8 +643,11 @@ static void exchange_h2o_refuse(exchange_h2o_t *e, int status)
         h2_guard_note_error(e->conn);
     else
         e->req->http1_is_persistent = 0;
-    exchange_h2o_head(&e->x, status, &fields, 0);
-    exchange_h2o_send(&e->x, NULL, 0, EXCHANGE_FINAL);
+    e->malformed = e->h2 && status == 400;
+    if (e->malformed)
+        e->x.on_writable = exchange_h2o_refused;
+    exchange_h2o_head(&e->x, status, &fields, e->malformed ? -1 : 0);
+    exchange_h2o_send(&e->x, NULL, 0, e->malformed ? EXCHANGE_MORE : EXCHANGE_FINAL);
 }
 
 static int exchange_h2o_on_request(h2o_handler_t *handler, h2o_req_t *req)

@@ -204,6 +204,8 @@ def test_malformed_requests_over_http2():
                          stream, piece))
         got, _, _, error = c.answer(stream)
         assert got == status, f"{more!r:.200}: {got} (RST {error})"
+        by_library = any("\0" in v or " " in k or "\r" in v for k, v in more.get("extra", ())) or "\x7f" in more.get("path", "")
+        assert (error == 1) == (status == 400 and not by_library), f"{more!r:.200}: RST {error}, a stream error by RFC 9113 8.1.1"
     for missing in (dict(method=None), dict(path=None), dict(scheme=None)):
         stream += 2
         c.request(stream, **missing)
