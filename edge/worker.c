@@ -51,6 +51,14 @@ static void worker_on_request(exchange_t *x, int listener, void *ctx)
         request_begin(&w->env, x);
 }
 
+/* The admin API has a ceiling of its own, and hosts of no site are refused for that. */
+static uint64_t worker_body_limit(span_t authority, int listener, void *ctx)
+{
+    const worker_t *w = ctx;
+    const conf_site_t *site = listener == WORKER_LISTEN_TRAFFIC ? conf_site_for(w->env.conf, authority) : NULL;
+    return site != NULL ? site->max_body : UINT64_MAX;
+}
+
 static void worker_apply(worker_t *w, const worker_conf_t *c)
 {
     const conf_t *conf = upstreams_conf(c->upstreams);
@@ -135,6 +143,8 @@ static err_t worker_open(worker_t *w)
         probe_configure(w->probes, w->env.upstreams);
     }
     err_t err = serve_worker_start(w->o.serve, w->o.index, &w->loop, worker_on_request, w, &w->serve);
+    if (err == ERR_OK)
+        serve_worker_limit_bodies(w->serve, worker_body_limit);
     if (err == ERR_OK)
         w->watch = serve_worker_watch_fd(w->serve, upstream_h2_fd(w->client), upstream_h2_ready, w->client);
     return err;

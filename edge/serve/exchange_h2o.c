@@ -220,18 +220,11 @@ static bool exchange_h2o_is_framing(span_t name)
     }
 }
 
-/* A HEADERS frame, and CONTINUATION frames when the block is longer than the peer takes. */
+/* The response's fields without framing, and with a Date. */
 static void exchange_h2o_write_block(exchange_h2o_t *e, int status, const fields_t *fields, int64_t content_length)
 {
     h2o_http2_conn_t *conn = (h2o_http2_conn_t *)e->req->conn;
     h2o_http2_stream_t *st = H2O_STRUCT_FROM_MEMBER(h2o_http2_stream_t, req, e->req);
-    serve_conn_t *c = e->conn;
-    if (conn->_output_header_table.num_entries > 0) { /* the library answered a malformed request by itself */
-        h2o_hpack_dispose_header_table(&conn->_output_header_table);
-        memset(&conn->_output_header_table, 0, sizeof conn->_output_header_table);
-        conn->_output_header_table.hpack_capacity = H2O_HTTP2_SETTINGS_HOST.header_table_size;
-        h2_head_resync(&c->h2.head);
-    }
     field_t *v = arena_alloc(&e->arena, (fields->n + 1) * sizeof *v);
     size_t n = 0;
     bool dated = status < 200;
@@ -245,27 +238,11 @@ static void exchange_h2o_write_block(exchange_h2o_t *e, int status, const fields
     CHECK(v != NULL);
     if (!dated) {
         h2o_timestamp_t now;
-        h2o_get_timestamp(&c->worker->context, &e->req->pool, &now);
+        h2o_get_timestamp(&e->conn->worker->context, &e->req->pool, &now);
         v[n++] = (field_t){SPAN("date"), span_of(now.str->rfc1123, H2O_TIMESTR_RFC1123_LEN)};
     }
-    size_t bound = h2_head_bound(v, n), most = conn->peer_settings.max_frame_size;
-    size_t frames = bound / most + 1;
-    uint8_t *at = (uint8_t *)h2o_buffer_reserve(&conn->_write.buf, bound + frames * H2O_HTTP2_FRAME_HEADER_SIZE).base;
-    size_t size = h2_head_encode(&c->h2.head, at + H2O_HTTP2_FRAME_HEADER_SIZE, status, v, n, content_length);
-    uint8_t type = H2O_HTTP2_FRAME_TYPE_HEADERS;
-    for (size_t left = size;;) {
-        size_t some = left < most ? left : most;
-        h2o_http2_encode_frame_header(at, some, type, some == left ? H2O_HTTP2_FRAME_FLAG_END_HEADERS : 0,
-                                      (int32_t)st->stream_id);
-        at += H2O_HTTP2_FRAME_HEADER_SIZE + some;
-        left -= some;
-        conn->_write.buf->size += H2O_HTTP2_FRAME_HEADER_SIZE + some;
-        if (left == 0)
-            break;
-        memmove(at + H2O_HTTP2_FRAME_HEADER_SIZE, at, left);
-        type = H2O_HTTP2_FRAME_TYPE_CONTINUATION;
-    }
-    h2o_http2_conn_request_write(conn);
+    h2_block_write(e->conn, conn, st->stream_id,
+                   &(h2_block_t){.status = status, .v = v, .n = n, .content_length = content_length});
 }
 
 static void exchange_h2o_head_h2(exchange_h2o_t *e, int status, const fields_t *fields, int64_t content_length)

@@ -11,7 +11,7 @@
 
 #include "edge/serve/serve_priv.h"
 
-enum { LINGER_MAX_BYTES = 1024 * 1024 };
+enum { LINGER_MAX_BYTES = 64 * 1024 * 1024 }; /* within the two seconds that the reaper leaves it */
 
 /* The library's own callback, the same for all HTTP/1 connections; learnt when the first is accepted. */
 static _Thread_local h2o_socket_cb h1_guard_library_read;
@@ -94,6 +94,11 @@ static void h1_guard_mark(serve_conn_t *c, const h1_scan_result_t *r)
     }
 }
 
+static uint64_t h1_guard_body_limit(void *arg, const char *host, size_t n)
+{
+    return serve_body_limit(arg, span_of(host, n));
+}
+
 static void h1_guard_on_read(h2o_socket_t *sock, const char *err)
 {
     serve_conn_t *c = conn_of(sock);
@@ -101,7 +106,13 @@ static void h1_guard_on_read(h2o_socket_t *sock, const char *err)
     serve_worker_tick(w);
     if (err == NULL && sock->bytes_read > 0) {
         const serve_limits_t *l = &w->shared->limits;
-        h1_scan_limits_t limits = {l->header_bytes, l->header_count, l->target_bytes, l->max_body};
+        h1_scan_limits_t limits = {.header_bytes = l->header_bytes,
+                                   .header_count = l->header_count,
+                                   .target_bytes = l->target_bytes,
+                                   .max_body = l->max_body,
+                                   .body_limit = h1_guard_body_limit,
+                                   .arg = c,
+                                   .room = serve_body_room(w)};
         size_t size = sock->input->size, fresh = sock->bytes_read < size ? sock->bytes_read : size;
         bool in_body = h1_scan_in_body(&c->h1.scan);
         c->last_input = w->loop->now.boot;

@@ -70,7 +70,16 @@ static bool h1_scan_target(const h1_scan_t *s, span_t t)
     return false;
 }
 
-static int h1_scan_request_line(h1_scan_t *s, const h1_scan_limits_t *limits, span_t line)
+/* Of the absolute form, whose authority counts (RFC 9112 3.2.2). */
+static span_t h1_scan_authority(span_t target)
+{
+    size_t at = span_find(target, ':') + 3, end = at;
+    while (end < target.n && target.p[end] != '/' && target.p[end] != '?')
+        end++;
+    return span_from(span_upto(target, end), at);
+}
+
+static int h1_scan_request_line(h1_scan_t *s, const h1_scan_limits_t *limits, const char *head, span_t line)
 {
     size_t sp = span_find(line, ' ');
     span_t method = span_upto(line, sp);
@@ -91,7 +100,15 @@ static int h1_scan_request_line(h1_scan_t *s, const h1_scan_limits_t *limits, sp
     if (version.p[5] != '1')
         return 505;
     s->minor_zero = version.p[7] == '0';
-    return h1_scan_target(s, target) ? 0 : 400;
+    if (!h1_scan_target(s, target))
+        return 400;
+    s->absolute = !s->is_connect && target.p[0] != '/' && target.p[0] != '*';
+    if (s->absolute) {
+        span_t authority = h1_scan_authority(target);
+        s->host_at = (size_t)(authority.p - head);
+        s->host_n = authority.n;
+    }
+    return 0;
 }
 
 static int h1_scan_length(h1_scan_t *s, const h1_scan_limits_t *limits, span_t value)
@@ -107,7 +124,18 @@ static int h1_scan_length(h1_scan_t *s, const h1_scan_limits_t *limits, span_t v
     return s->length > limits->max_body ? 413 : 0;
 }
 
-static int h1_scan_field(h1_scan_t *s, const h1_scan_limits_t *limits, span_t line)
+static int h1_scan_host_field(h1_scan_t *s, const char *head, span_t value)
+{
+    if (s->hosts++ > 0 || !h1_scan_host(value))
+        return 400;
+    if (!s->absolute) {
+        s->host_at = (size_t)(value.p - head);
+        s->host_n = value.n;
+    }
+    return 0;
+}
+
+static int h1_scan_field(h1_scan_t *s, const h1_scan_limits_t *limits, const char *head, span_t line)
 {
     size_t colon = span_find(line, ':');
     span_t name = span_upto(line, colon);
@@ -121,7 +149,7 @@ static int h1_scan_field(h1_scan_t *s, const h1_scan_limits_t *limits, span_t li
     switch (name.n) {
     case 4:
         if (span_caseeq(name, SPAN("host")))
-            return s->hosts++ == 0 && h1_scan_host(value) ? 0 : 400;
+            return h1_scan_host_field(s, head, value);
         break;
     case 6:
         if (span_caseeq(name, SPAN("expect")))
@@ -141,13 +169,22 @@ static int h1_scan_field(h1_scan_t *s, const h1_scan_limits_t *limits, span_t li
     return 0;
 }
 
-/* The empty line: how is the body framed? RFC 9112 6.3. */
-static int h1_scan_head_end(h1_scan_t *s)
+/* The empty line: how is the body framed, and may it come? RFC 9112 6.3. */
+static int h1_scan_head_end(h1_scan_t *s, const h1_scan_limits_t *limits, const char *head)
 {
     if (!s->minor_zero && s->hosts == 0)
         return 400;
     if (s->codings > 0 && (s->lengths > 0 || s->minor_zero))
         return 400;
+    if (s->codings > 0 || s->lengths > 0) {
+        uint64_t here = limits->body_limit != NULL ? limits->body_limit(limits->arg, head + s->host_at, s->host_n)
+                                                   : limits->max_body;
+        s->most = here < limits->max_body ? here : limits->max_body;
+    }
+    if (s->lengths > 0 && s->length > s->most)
+        return 413;
+    if (s->lengths > 0 && s->length > limits->room)
+        return 503;
     if (s->codings > 0) {
         s->phase = H1_SCAN_CHUNK_SIZE;
         s->length = 0;
@@ -159,7 +196,8 @@ static int h1_scan_head_end(h1_scan_t *s)
     return 0;
 }
 
-static int h1_scan_line(h1_scan_t *s, const h1_scan_limits_t *limits, span_t line)
+/* `head`: where the head begins that the line is part of. */
+static int h1_scan_line(h1_scan_t *s, const h1_scan_limits_t *limits, const char *head, span_t line)
 {
     if (line.n == 0 || line.p[line.n - 1] != '\r')
         return 400;
@@ -172,9 +210,9 @@ static int h1_scan_line(h1_scan_t *s, const h1_scan_limits_t *limits, span_t lin
             return 0;
         }
         s->phase = H1_SCAN_FIELDS;
-        return h1_scan_request_line(s, limits, line);
+        return h1_scan_request_line(s, limits, head, line);
     }
-    return line.n > 0 ? h1_scan_field(s, limits, line) : h1_scan_head_end(s);
+    return line.n > 0 ? h1_scan_field(s, limits, head, line) : h1_scan_head_end(s, limits, head);
 }
 
 static int h1_scan_hex(char c)
@@ -187,7 +225,7 @@ static int h1_scan_hex(char c)
 
 /* chunk-size [ chunk-ext ] CRLF, a byte at a time. An extension begins with ";" right after the size: whitespace there
  * is what lenient parsers disagree about. */
-static int h1_scan_chunk_size(h1_scan_t *s, const h1_scan_limits_t *limits, char c)
+static int h1_scan_chunk_size(h1_scan_t *s, char c)
 {
     if (++s->extra > H1_SCAN_CHUNK_EXTRA_MAX + 8 * s->body || ++s->trailer_line > H1_SCAN_CHUNK_LINE_MAX)
         return 400;
@@ -195,7 +233,7 @@ static int h1_scan_chunk_size(h1_scan_t *s, const h1_scan_limits_t *limits, char
         if (c != '\n')
             return 400;
         bool last = s->length == 0;
-        if (s->body + s->length > limits->max_body)
+        if (s->body + s->length > s->most)
             return 413;
         s->digits = 0;
         s->trailer_line = 0;
@@ -254,11 +292,11 @@ static int h1_scan_trailer(h1_scan_t *s, char c)
     return s->in_name ? (h1_scan_token_char((unsigned char)c) ? 0 : 400) : h1_scan_value(span_of(&c, 1)) ? 0 : 400;
 }
 
-static int h1_scan_body_byte(h1_scan_t *s, const h1_scan_limits_t *limits, char c)
+static int h1_scan_body_byte(h1_scan_t *s, char c)
 {
     switch (s->phase) {
     case H1_SCAN_CHUNK_SIZE:
-        return h1_scan_chunk_size(s, limits, c);
+        return h1_scan_chunk_size(s, c);
     case H1_SCAN_CHUNK_END:
         s->extra++;
         if (c != (s->digits == 0 ? '\r' : '\n'))
@@ -298,7 +336,7 @@ h1_scan_result_t h1_scan_feed(h1_scan_t *s, const h1_scan_limits_t *limits, cons
         if (at == to)
             break;
         if (s->phase > H1_SCAN_FIELDS) {
-            r.status = h1_scan_body_byte(s, limits, buf[at++]);
+            r.status = h1_scan_body_byte(s, buf[at++]);
             continue;
         }
         const char *end = memchr(buf + at, '\n', to - at);
@@ -311,7 +349,8 @@ h1_scan_result_t h1_scan_feed(h1_scan_t *s, const h1_scan_limits_t *limits, cons
         }
         if (end == NULL)
             break;
-        r.status = h1_scan_line(s, limits, span_of(buf + start + s->line, (size_t)(end - buf) - start - s->line));
+        r.status =
+            h1_scan_line(s, limits, buf + start, span_of(buf + start + s->line, (size_t)(end - buf) - start - s->line));
         at = (size_t)(end - buf) + 1;
         s->line = at - start;
     }

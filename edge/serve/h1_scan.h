@@ -5,7 +5,8 @@
  * and other control characters, a request line with anything but single spaces, targets in none of the four forms,
  * several Host fields or none in HTTP/1.1, Content-Length that is repeated or not digits, Transfer-Encoding other than
  * "chunked", in HTTP/1.0 or beside Content-Length, chunk sizes that are not plain hexadecimal, chunk data without its
- * CR LF, malformed trailers. 413, 414, 431, 505 for what they stand for. */
+ * CR LF, malformed trailers. 413, 414, 431, 505 for what they stand for; 503 for a body that finds no room. A body that
+ * is announced as too large is refused when its head ends, so nobody is told to go on and send it (RFC 9110 10.1.1). */
 #ifndef BRINK_SERVE_H1_SCAN_H
 #define BRINK_SERVE_H1_SCAN_H
 
@@ -21,6 +22,10 @@ enum {
 typedef struct h1_scan_limits {
     size_t header_bytes, header_count, target_bytes;
     uint64_t max_body;
+    /* What the host that is asked for accepts, if that is less; NULL: max_body for all. */
+    uint64_t (*body_limit)(void *arg, const char *host, size_t n);
+    void *arg;
+    uint64_t room; /* bytes of bodies that may still come */
 } h1_scan_limits_t;
 
 typedef enum h1_scan_phase {
@@ -40,13 +45,15 @@ typedef struct h1_scan {
     size_t line;           /* of these, where the unfinished line begins */
     size_t field_count;
     unsigned hosts, lengths, codings;
-    bool minor_zero, skipped_empty, is_options, is_connect;
-    bool expects;        /* has "Expect": the library will pause to send 100 */
-    uint64_t length;     /* Content-Length, or what is left of body or chunk */
-    uint64_t body;       /* body bytes of the current request so far */
-    unsigned digits;     /* of the chunk size, or the step within CR LF */
-    size_t extra;        /* bytes of chunk lines and trailers of this request */
-    size_t trailer_line; /* bytes in the current chunk or trailer line */
+    bool minor_zero, skipped_empty, is_options, is_connect, absolute;
+    size_t host_at, host_n; /* of the head's bytes: the authority that is asked for */
+    uint64_t most;          /* bytes of body that are accepted; known when the head has ended */
+    bool expects;           /* has "Expect": the library will pause to send 100 */
+    uint64_t length;        /* Content-Length, or what is left of body or chunk */
+    uint64_t body;          /* body bytes of the current request so far */
+    unsigned digits;        /* of the chunk size, or the step within CR LF */
+    size_t extra;           /* bytes of chunk lines and trailers of this request */
+    size_t trailer_line;    /* bytes in the current chunk or trailer line */
     bool in_extension, saw_cr, in_name;
 } h1_scan_t;
 

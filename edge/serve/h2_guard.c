@@ -90,7 +90,8 @@ static void h2_guard_keep_window_open(h2o_http2_stream_t *st)
         st->output_window._avail = 1;
 }
 
-static bool h2_guard_data(serve_conn_t *c, const h2_frame_t *f, const char **err, ssize_t *answer)
+static bool h2_guard_data(serve_conn_t *c, h2o_http2_conn_t *conn, const h2_frame_t *f, const char **err,
+                          ssize_t *answer)
 {
     size_t padding = 0;
     if ((f->flags & FLAG_PADDED) && f->length > 0)
@@ -107,6 +108,7 @@ static bool h2_guard_data(serve_conn_t *c, const h2_frame_t *f, const char **err
         *answer = h2_guard_calm(c, SERVE_FLOOD_EMPTY_DATA, "too many empty DATA frames", err);
         return false;
     }
+    h2_upload_check(c, conn, f->stream, payload);
     return true;
 }
 
@@ -277,7 +279,7 @@ static ssize_t h2_guard_expect(h2o_http2_conn_t *conn, const uint8_t *src, size_
     if (f.length > FRAME_MAX)
         return h2_guard_pass(c, conn, src, len, err);
     ssize_t answer = 0;
-    bool well = f.type == TYPE_DATA                                     ? h2_guard_data(c, &f, err, &answer)
+    bool well = f.type == TYPE_DATA                                     ? h2_guard_data(c, conn, &f, err, &answer)
                 : f.type == TYPE_HEADERS || f.type == TYPE_CONTINUATION ? h2_guard_block(c, conn, &f, err, &answer)
                                                                         : h2_guard_control(c, conn, &f, err, &answer);
     if (!well)
@@ -286,7 +288,12 @@ static ssize_t h2_guard_expect(h2o_http2_conn_t *conn, const uint8_t *src, size_
         return (ssize_t)(FRAME_HEAD + f.length);
     if (f.type == TYPE_SETTINGS)
         h2_guard_apply_settings(c, &f);
-    return h2_guard_pass(c, conn, src, len, err);
+    if (f.type == TYPE_DATA && h2_upload_swallow(c, conn, f.stream, f.length))
+        return (ssize_t)(FRAME_HEAD + f.length);
+    ssize_t r = h2_guard_pass(c, conn, src, len, err);
+    if (r > 0 && (f.type == TYPE_HEADERS || f.type == TYPE_CONTINUATION) && !c->h2.block_open)
+        h2_upload_announced(c, conn, f.stream);
+    return r;
 }
 
 void h2_guard_accept(serve_conn_t *c)

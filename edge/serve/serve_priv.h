@@ -111,6 +111,7 @@ struct serve_worker {
     loop_t *loop;
     serve_on_request_t *on_request;
     void *on_request_ctx;
+    serve_body_limit_t *body_limit; /* NULL: limits.max_body for all */
 
     h2o_evloop_t *evloop;
     h2o_globalconf_t conf;
@@ -156,6 +157,8 @@ typedef struct h1_state {
     uint64_t body_mark; /* body bytes when the pace was last checked */
 } h1_state_t;
 
+enum { H2_REFUSED_MAX = 16 };
+
 typedef struct h2_state {
     ssize_t (*expect)(h2o_http2_conn_t *conn, const uint8_t *src, size_t len, const char **err);
     msec_t second;        /* start of the second that `idle_frames` counts */
@@ -170,7 +173,9 @@ typedef struct h2_state {
     uint64_t window_updates, requests;
     uint32_t trailer_stream; /* stream whose trailers are being decoded: its fields from trailer_from on are not ours */
     size_t trailer_from;
-    msec_t data_at; /* last DATA byte */
+    msec_t data_at;                   /* last DATA byte */
+    uint32_t refused[H2_REFUSED_MAX]; /* streams whose bodies were refused last: DATA for them is on its way */
+    size_t refused_n;
     h2_head_t head; /* encoder of response heads */
 } h2_state_t;
 
@@ -208,6 +213,11 @@ void conn_count_bytes(serve_conn_t *c);
 /* Text of a socket address without port; IPv4 in IPv6 as IPv4; "unix" for unix sockets. */
 void conn_address_text(const struct sockaddr *sa, socklen_t len, char *out, size_t size);
 
+/* The largest request body that is accepted on this connection for that authority. */
+uint64_t serve_body_limit(const serve_conn_t *c, span_t authority);
+/* Bytes of request bodies that this worker may still take into memory. */
+size_t serve_body_room(const serve_worker_t *w);
+
 void accept_start(serve_worker_t *w); /* h2o sockets on all listeners of this worker */
 void accept_stop(serve_worker_t *w, bool empty_first);
 /* Takes a connected descriptor as if it had come by that listener. */
@@ -224,6 +234,25 @@ void h2_guard_accept(serve_conn_t *c); /* hands the socket to the library's HTTP
 void h2_guard_note_error(serve_conn_t *c);
 bool h2_guard_overdue(serve_conn_t *c, h2o_http2_conn_t *conn, msec_t now, serve_reap_t *why);
 bool h2_guard_blocked(h2o_http2_conn_t *conn); /* has something to write that the peer's windows forbid */
+
+typedef struct h2_block {
+    int status;
+    const field_t *v; /* names in lower case */
+    size_t n;
+    int64_t content_length; /* -1: none */
+    bool last;              /* ends the stream */
+} h2_block_t;
+
+/* h2_block.c: HEADERS, and CONTINUATION when that is longer than the peer takes. */
+void h2_block_write(serve_conn_t *c, h2o_http2_conn_t *conn, uint32_t stream, const h2_block_t *b);
+
+/* h2_upload.c */
+/* A request's head is complete: may its body come? */
+void h2_upload_announced(serve_conn_t *c, h2o_http2_conn_t *conn, uint32_t stream);
+/* So many bytes more are about to be added. */
+void h2_upload_check(serve_conn_t *c, h2o_http2_conn_t *conn, uint32_t stream, size_t bytes);
+/* Is this DATA frame of a body that was refused? Then it counts for the connection's window and nothing else. */
+bool h2_upload_swallow(serve_conn_t *c, h2o_http2_conn_t *conn, uint32_t stream, size_t length);
 
 void reaper_start(serve_worker_t *w);
 void reaper_stop(serve_worker_t *w);

@@ -79,6 +79,26 @@ err_t serve_worker_start(serve_shared_t *s, unsigned index, loop_t *loop, serve_
     return ERR_OK;
 }
 
+void serve_worker_limit_bodies(serve_worker_t *w, serve_body_limit_t *limit)
+{
+    w->body_limit = limit;
+}
+
+uint64_t serve_body_limit(const serve_conn_t *c, span_t authority)
+{
+    const serve_worker_t *w = c->worker;
+    uint64_t most = w->shared->limits.max_body;
+    uint64_t here =
+        w->body_limit != NULL ? w->body_limit(authority, c->listener->id, w->on_request_ctx) : (uint64_t)most;
+    return here < most ? here : most;
+}
+
+size_t serve_body_room(const serve_worker_t *w)
+{
+    size_t most = w->shared->limits.body_bytes;
+    return w->body_bytes < most ? most - w->body_bytes : 0;
+}
+
 err_t serve_worker_run_once(serve_worker_t *w, msec_t max_wait)
 {
     w->loop->now = clock_now();

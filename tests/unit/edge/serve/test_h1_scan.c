@@ -6,7 +6,7 @@
 #include "edge/serve/h1_scan.h"
 
 static const h1_scan_limits_t limits = {
-    .header_bytes = 4096, .header_count = 20, .target_bytes = 256, .max_body = 1000};
+    .header_bytes = 4096, .header_count = 20, .target_bytes = 256, .max_body = 1000, .room = UINT64_MAX};
 
 /* Feeds in pieces of `step` as a server reads: what is before the current request is taken off the buffer. */
 static h1_scan_result_t feed(const char *text, size_t n, size_t step)
@@ -126,4 +126,46 @@ Test(h1_scan, idle_and_body_are_told)
     r = h1_scan_feed(&s, &limits, text, head, head + 2);
     cr_expect_eq(r.requests, 1);
     cr_expect(h1_scan_idle(&s));
+}
+
+static uint64_t limit_of(void *arg, const char *host, size_t n)
+{
+    (void)arg;
+    return span_eq(span_of(host, n), SPAN("small.example:80")) ? 10 : 100;
+}
+
+Test(h1_scan, a_body_is_refused_by_its_site_when_the_head_ends)
+{
+    h1_scan_limits_t by_site = limits;
+    by_site.body_limit = limit_of;
+    by_site.room = 50;
+    static const struct {
+        const char *text;
+        int status;
+    } cases[] = {
+        {"POST / HTTP/1.1\r\nHost: small.example:80\r\nContent-Length: 10\r\n\r\n", 0},
+        {"POST / HTTP/1.1\r\nContent-Length: 11\r\nHost:  small.example:80 \r\n\r\n", 413},
+        {"POST / HTTP/1.1\r\nHost: large\r\nContent-Length: 11\r\n\r\n", 0},
+        {"POST / HTTP/1.1\r\nHost: large\r\nContent-Length: 101\r\n\r\n", 413},
+        {"POST / HTTP/1.1\r\nHost: large\r\nContent-Length: 51\r\n\r\n", 503},
+        {"POST http://small.example:80/a HTTP/1.1\r\nHost: large\r\nContent-Length: 11\r\n\r\n", 413},
+        {"POST http://small.example:80?a HTTP/1.1\r\nHost: large\r\nContent-Length: 11\r\n\r\n", 413},
+        {"POST / HTTP/1.1\r\nHost: small.example:80\r\nTransfer-Encoding: chunked\r\n\r\na\r\n", 0},
+        {"POST / HTTP/1.1\r\nHost: small.example:80\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n", 413},
+        {"GET / HTTP/1.1\r\nHost: a\r\n\r\nPOST / HTTP/1.1\r\nHost: small.example:80\r\nContent-Length: 11\r\n\r\n",
+         413},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        h1_scan_t s = {0};
+        size_t n = strlen(cases[i].text);
+        cr_expect_eq(h1_scan_feed(&s, &by_site, cases[i].text, 0, n).status, cases[i].status, "%s", cases[i].text);
+        s = (h1_scan_t){0};
+        h1_scan_result_t r = {0};
+        size_t start = 0; /* a byte at a time */
+        for (size_t at = 0; at < n && r.status == 0; at++) {
+            r = h1_scan_feed(&s, &by_site, cases[i].text + start, at - start, at + 1 - start);
+            start += r.requests > 0 ? r.refused_at : 0;
+        }
+        cr_expect_eq(r.status, cases[i].status, "a byte at a time: %s", cases[i].text);
+    }
 }
