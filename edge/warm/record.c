@@ -9,12 +9,12 @@
 #include "edge/base/mem.h"
 #include "edge/policy/reuse.h"
 
-#define RECORD_MAGIC 0x326b6e697262u /* "brink2" */
+#define RECORD_MAGIC 0x336b6e697262u /* "brink3" */
 
 typedef struct record_fixed {
     uint64_t magic, sum; /* sum: of all that follows */
     uint32_t head_size, mark;
-    uint64_t body_size, began, variant;
+    uint64_t body_size, began, checked, variant;
     digest_t digest;
     int32_t status;
     uint32_t flags;
@@ -22,7 +22,7 @@ typedef struct record_fixed {
         last_modified, content_length;
     uint32_t key_n, uri_at, uri_n, selecting_n, tags_n, fields_size, fields_n, zero;
 } record_fixed_t;
-_Static_assert(sizeof(record_fixed_t) == 176, "no padding in what is written");
+_Static_assert(sizeof(record_fixed_t) == 184, "no padding in what is written");
 
 enum { RECORD_SUMMED = 16 }; /* offset of what the checksum covers */
 
@@ -43,7 +43,7 @@ static char *record_add(char *at, const void *bytes, size_t n)
     return at + n;
 }
 
-void record_pack(const object_t *o, uint32_t mark, char *out, size_t size)
+void record_pack(const object_t *o, uint32_t mark, uint64_t checked, char *out, size_t size)
 {
     stored_t meta = object_meta(o);
     record_fixed_t f = {
@@ -52,6 +52,7 @@ void record_pack(const object_t *o, uint32_t mark, char *out, size_t size)
         .mark = mark,
         .body_size = body_length(object_body(o)),
         .began = o->stamp.began,
+        .checked = checked,
         .variant = object_variant(o),
         .digest = o->digest,
         .status = meta.status,
@@ -83,6 +84,17 @@ void record_pack(const object_t *o, uint32_t mark, char *out, size_t size)
     memcpy(out, &f, RECORD_SUMMED);
 }
 
+void record_restamp(char *head, const record_t *r, uint32_t mark, uint64_t checked)
+{
+    record_fixed_t f;
+    memcpy(&f, head, sizeof f);
+    f.mark = mark;
+    f.checked = checked;
+    memcpy(head, &f, sizeof f);
+    f.sum = XXH3_64bits(head + RECORD_SUMMED, r->head_size - RECORD_SUMMED);
+    memcpy(head, &f, RECORD_SUMMED);
+}
+
 err_t record_parse(span_t b, record_t *out)
 {
     record_fixed_t f;
@@ -95,13 +107,14 @@ err_t record_parse(span_t b, record_t *out)
         return ERR_CORRUPT;
     if (f.tags_n > RECORD_MAX_TAGS || f.fields_n > FIELDS_MAX_COUNT ||
         sizeof f + (uint64_t)f.key_n + f.selecting_n + f.tags_n * sizeof(digest_t) + f.fields_size != f.head_size ||
-        (uint64_t)f.uri_at + f.uri_n > f.key_n || f.mark > MARK_HARD || f.uri_at > UINT8_MAX ||
+        (uint64_t)f.uri_at + f.uri_n > f.key_n || f.mark > MARK_HARD || f.checked < f.began || f.uri_at > UINT8_MAX ||
         f.uri_n > OBJECT_MAX_URI || f.body_size > INT64_MAX)
         return ERR_CORRUPT;
     *out = (record_t){
         .digest = f.digest,
         .variant = f.variant,
         .began = f.began,
+        .checked = f.checked,
         .mark = f.mark,
         .meta = {.status = f.status,
                  .flags = f.flags,
@@ -147,7 +160,8 @@ object_t *record_object(const record_t *r, body_t *body)
     object_t *o = object_restore(r->digest, r->variant, r->key, r->uri_at, r->uri_len, r->selecting, &r->meta, r->began,
                                  fields, body, tags, r->tags_n);
     free(tags);
-    atomic_store_explicit(&o->stamp.mark, r->mark, memory_order_release);
+    atomic_store_explicit(&o->stamp.mark, r->mark, memory_order_relaxed);
+    atomic_store_explicit(&o->stamp.checked_to, r->checked, memory_order_release);
     return o;
 }
 

@@ -21,8 +21,8 @@ enum {
 typedef struct record {
     digest_t digest;
     uint64_t variant;
-    uint64_t began;
-    uint32_t mark; /* mark_t */
+    uint64_t began, checked; /* positions of the purge ledger: where its fetch began, and what `mark` holds for */
+    uint32_t mark;           /* mark_t */
     stored_t meta;
     span_t key, selecting, fields;
     uint16_t fields_n;
@@ -34,10 +34,13 @@ typedef struct record {
 
 /* ERR_TOO_BIG: over RECORD_MAX_HEAD or RECORD_MAX_TAGS. */
 err_t record_head_size(const object_t *o, size_t *size);
-void record_pack(const object_t *o, uint32_t mark, char *out, size_t size); /* size as answered above */
+/* `mark`: the purge ledger's word up to position `checked`; size as answered above. */
+void record_pack(const object_t *o, uint32_t mark, uint64_t checked, char *out, size_t size);
+/* Says in a head that was parsed what is known since. */
+void record_restamp(char *head, const record_t *r, uint32_t mark, uint64_t checked);
 /* `bytes` begin with a head; more may follow. ERR_CORRUPT. */
 err_t record_parse(span_t bytes, record_t *out);
-/* Takes the reference to a complete body of r->body_size bytes. Its stamp begins at r->began with r->mark. */
+/* Takes the reference to a complete body of r->body_size bytes. Its stamp is r->began, r->checked, r->mark. */
 object_t *record_object(const record_t *r, body_t *body);
 
 /* What the payload of chunk `number` of record `id` must add up to: a chunk in the wrong place doesn't. */

@@ -12,6 +12,7 @@
 #include <xxhash.h>
 
 #include "edge/base/check.h"
+#include "edge/base/log.h"
 #include "edge/base/mem.h"
 #include "edge/warm/segment_priv.h"
 
@@ -27,13 +28,14 @@ uint64_t segment_cost(uint64_t stream)
     return whole + (rest > 0 ? tail : 0) + 128 + record_chunks(stream) * 64;
 }
 
-segment_t *segment_new(char *path, uint64_t number)
+segment_t *segment_new(char *path, uint64_t number, uint64_t epoch)
 {
     segment_t *s = mem_zalloc(sizeof *s);
     atomic_init(&s->refs, 1);
     pthread_mutex_init(&s->view_lock, NULL);
     s->number = number;
     s->path = path;
+    s->epoch = epoch;
     s->fd = -1;
     return s;
 }
@@ -45,6 +47,7 @@ void segment_close(segment_t *s)
         close(s->fd);
     filter_set_release(&s->set);
     filter_bloom_release(&s->bloom);
+    marks_release(&s->marks);
     free((void *)s->hit);
     free(s->path);
     pthread_mutex_destroy(&s->view_lock);
@@ -66,6 +69,9 @@ void segment_unref(segment_t *s)
 void segment_unlink(segment_t *s)
 {
     unlink(s->path);
+    char *marks = segment_marks_path(s->path);
+    unlink(marks);
+    free(marks);
 }
 
 void segment_measure(segment_t *s)
@@ -210,9 +216,19 @@ static err_t segment_recognise(segment_t *s, uint64_t epoch)
     return e;
 }
 
+/* Without them nothing of it was checked, and if the ledger has forgotten since, everything in it counts as purged. */
+static void segment_load_marks(segment_t *s)
+{
+    char *path = segment_marks_path(s->path);
+    err_t e = marks_load(path, s->epoch, &s->marks);
+    if (e != ERR_OK && e != ERR_NOT_FOUND)
+        log_warn("warm tier: %s is left out: %s", path, e == ERR_IO ? strerror(errno) : err_text(e));
+    free(path);
+}
+
 err_t segment_open(const char *path, uint64_t number, bool sealed, uint64_t epoch, segment_t **out)
 {
-    segment_t *s = segment_new(mem_dup(path, strlen(path)), number);
+    segment_t *s = segment_new(mem_dup(path, strlen(path)), number, epoch);
     s->sealed = sealed;
     s->fd = open(path, O_RDONLY | O_CLOEXEC);
     err_t e = s->fd < 0 ? ERR_IO : segment_recognise(s, epoch);
@@ -226,9 +242,46 @@ err_t segment_open(const char *path, uint64_t number, bool sealed, uint64_t epoc
         filter_set_init(&s->set);
     else
         segment_make_hit_bits(s);
+    segment_load_marks(s);
     segment_measure(s);
     *out = s;
     return ERR_OK;
+}
+
+/* ---- marks ---- */
+
+char *segment_marks_path(const char *path)
+{
+    char *out;
+    CHECK(asprintf(&out, "%.*s.marks", (int)(strrchr(path, '.') - path), path) > 0);
+    return out;
+}
+
+uint32_t segment_mark(segment_t *s, uint64_t id, uint64_t *swept)
+{
+    pthread_mutex_lock(&s->view_lock);
+    uint32_t mark = marks_of(&s->marks, id - s->first_id);
+    *swept = s->marks.swept;
+    pthread_mutex_unlock(&s->view_lock);
+    return mark;
+}
+
+err_t segment_set_marks(segment_t *s, marks_t *m)
+{
+    char *path = segment_marks_path(s->path);
+    err_t e = marks_store(path, s->epoch, m);
+    free(path);
+    if (e == ERR_OK) {
+        pthread_mutex_lock(&s->view_lock);
+        marks_t old = s->marks;
+        s->marks = *m;
+        pthread_mutex_unlock(&s->view_lock);
+        *m = old;
+    }
+    int saved = errno;
+    marks_release(m);
+    errno = saved;
+    return e;
 }
 
 /* ---- reading ---- */

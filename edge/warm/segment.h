@@ -6,6 +6,8 @@
  *   d: id (8) chunk (4), big-endian → checksum, payload. Ids grow, so every write is an append.
  *   m: "form", "epoch", "first" (the first id), and when sealed "filter" (checksum, Bloom filter).
  *
+ * Beside it NUMBER.marks: what the purge ledger said of the records afterwards (marks.h).
+ *
  * Readers see the last commit (segment_view_t). LMDB may reuse its tree pages from the third commit after, so a reader
  * asks at the end whether what it saw was still whole (segment_view_valid).
  *
@@ -18,6 +20,7 @@
 #include <pthread.h>
 
 #include "edge/warm/filter.h"
+#include "edge/warm/marks.h"
 #include "edge/warm/record.h"
 #include "edge/warm/tree.h"
 
@@ -34,6 +37,8 @@ typedef struct segment {
     int fd;          /* for reading */
     pthread_mutex_t view_lock;
     segment_view_t view;
+    marks_t marks; /* under view_lock; changed by the writer */
+    uint64_t epoch;
     uint64_t first_id, next_id; /* ids of this segment; next_id is the writer's until sealed */
     bool sealed;
     atomic_uint damage;              /* records that couldn't be read */
@@ -63,6 +68,7 @@ segment_t *segment_ref(segment_t *s);
 void segment_unref(segment_t *s); /* the writer has ended its part by then: segment_seal or segment_finish */
 /* Removes the file; readers at work go on. */
 void segment_unlink(segment_t *s);
+char *segment_marks_path(const char *path); /* the caller's to free */
 
 /* ---- writing ---- */
 /* Makes a segment that was opened unsealed the writer's, after all of its trees were looked at. Waits for the disk. */
@@ -116,6 +122,10 @@ err_t segment_chunk(segment_reader_t *r, uint64_t id, uint32_t number, uint64_t 
 err_t segment_first(segment_reader_t *r, uint64_t id, char *to, size_t n, size_t *got);
 /* Hints that a record will be read from `from` on, `n` bytes: its chunks lie one behind the other, mostly. */
 void segment_ahead(segment_reader_t *r, const segment_entry_t *entry, uint64_t from, uint64_t n);
+/* What the ledger said of a record after it was written, and up to which position that holds (0: never asked). */
+uint32_t segment_mark(segment_t *s, uint64_t id, uint64_t *swept);
+/* The writer's: takes over `m`, durably. On error (ERR_IO) it is released, and what was known before stays. */
+err_t segment_set_marks(segment_t *s, marks_t *m);
 /* Fills `set` of an open segment from its index; nothing may read the set meanwhile. */
 err_t segment_scan(segment_t *s);
 

@@ -6,7 +6,7 @@
 
 #include "edge/warm/segment.h"
 
-enum { SEGMENT_FORM = 2, SEGMENT_DBS = 3, SEGMENT_SUM = 8 };
+enum { SEGMENT_FORM = 3, SEGMENT_DBS = 3, SEGMENT_SUM = 8 };
 
 typedef struct segment_index_key {
     uint64_t hi, lo, variant;
@@ -42,7 +42,7 @@ static inline err_t segment_index_entry(span_t key, span_t value, segment_entry_
 }
 
 /* segment.c */
-segment_t *segment_new(char *path, uint64_t number);
+segment_t *segment_new(char *path, uint64_t number, uint64_t epoch);
 void segment_close(segment_t *s);
 void segment_measure(segment_t *s);
 /* Reads the last commit from the file and shows it to readers. */

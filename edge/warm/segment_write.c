@@ -118,7 +118,10 @@ err_t segment_create(const char *directory, uint64_t number, uint64_t map, uint6
 {
     char *path;
     CHECK(asprintf(&path, "%s/%016llx.open", directory, (unsigned long long)number) > 0);
-    segment_t *s = segment_new(path, number);
+    segment_t *s = segment_new(path, number, epoch);
+    char *marks = segment_marks_path(path);
+    unlink(marks); /* of an earlier segment of that number */
+    free(marks);
     s->first_id = s->next_id = first_id;
     s->filtered = true;
     filter_set_init(&s->set);

@@ -4,8 +4,8 @@
  * checked, and what fails is a miss. No call here waits for the disk unless it says so: reads are done by helper
  * threads and come back to the asking loop as a message, writes are queued.
  *
- * Purges: a record keeps its ledger stamp (began, mark). A response that comes back has checked_to = began, so the
- * ledger's check at promotion finds everything that happened since. */
+ * Purges: a record keeps its ledger stamp: where its fetch began, the mark, and the position that the mark holds for.
+ * So the ledger's check at promotion finds everything that happened since. */
 #ifndef BRINK_WARM_WARM_H
 #define BRINK_WARM_WARM_H
 
@@ -22,6 +22,14 @@ enum {
 
 typedef struct warm warm_t;
 
+/* What the purge ledger is asked about a record. Borrowed for the call. */
+typedef struct warm_subject {
+    span_t uri;
+    digest_t uri_digest;
+    const digest_t *tags;
+    size_t tags_n;
+} warm_subject_t;
+
 typedef struct warm_options {
     const char *path;     /* directory; made if it doesn't exist */
     uint64_t size;        /* bytes of all files together */
@@ -29,11 +37,15 @@ typedef struct warm_options {
     unsigned threads;     /* readers, 0 = 4; there is always one writer */
     uint64_t queue_bytes; /* of objects waiting to be written, 0 = 16 MiB; what doesn't fit isn't written (counted) */
     unsigned commit_ms;   /* a written object is safe from kill -9 after so long, 0 = 50 */
+    /* The mark (mark_t) that entries after position `after` put on the subject; *upto: the position that this holds
+     * for. On the writer's thread, when an object is written and by warm_sweep. NULL: nothing is ever purged. */
+    uint32_t (*verdict)(void *arg, const warm_subject_t *s, uint64_t after, uint64_t *upto);
+    void *verdict_arg;
 } warm_options_t;
 
 /* May wait for the disk. On error `sentence` (WARM_ERROR_BYTES) says what is wrong and what would be right: the
- * directory can't be written, is in use by another node, or the size is more than its whole file system. Damaged files are
- * dropped and counted, never an error. */
+ * directory can't be written, is in use by another node, or the size is more than its whole file system. Damaged files
+ * are dropped and counted, never an error. */
 err_t warm_open(const warm_options_t *options, warm_t **out, char *sentence);
 /* Writes what is queued (bounded by the queue), stops the threads. Gets that are still waiting are answered (without an
  * object) by messages to their loops, which must still exist. NULL is fine. */
@@ -96,6 +108,14 @@ void warm_remove_key(warm_t *w, digest_t digest);
  * a loop. */
 err_t warm_flush(warm_t *w, msec_t deadline);
 
+/* ---- sweeping: so that the purge ledger may forget ---- */
+
+/* Has everything that is here checked up to `position`, in slices between the writer's batches: what is dead is erased,
+ * other marks are kept. Returns at once; a second call raises the goal. Any thread. */
+void warm_sweep(warm_t *w, uint64_t position);
+/* Everything that is here, or comes to be written, has been checked up to this position, and that is on disk. */
+uint64_t warm_swept(warm_t *w);
+
 /* ---- looking on ---- */
 
 typedef struct warm_stats {
@@ -113,6 +133,7 @@ typedef struct warm_stats {
     uint64_t written_bytes; /* handed to the file system, pages included: write amplification = this / put_bytes */
     uint64_t read_queue, write_queue_bytes; /* now */
     uint64_t stalls;                        /* reads that took 100 ms or longer */
+    uint64_t dropped_purged;                /* not written: the ledger said that it is dead */
 } warm_stats_t;
 void warm_stats(warm_t *w, warm_stats_t *out);
 

@@ -23,7 +23,8 @@ enum {
     WARM_MAX_BATCH = 4096, /* objects in one transaction */
     WARM_ROTATIONS = 3,    /* commits before one write fits: the transaction, the segment */
     WARM_STALL_MS = 100,
-    WARM_RETRY_MS = 1000 /* after a failure to write, so long nothing is tried */
+    WARM_RETRY_MS = 1000, /* after a failure to write, so long nothing is tried */
+    WARM_SWEEP_PAUSE = 5  /* ms between two slices of a sweep: readers come first */
 };
 
 typedef struct warm_write {
@@ -37,6 +38,7 @@ typedef struct warm_write {
 
 struct warm {
     warm_lmdb_t *disk;
+    warm_options_t options; /* `verdict` alone; strings are the caller's */
     pthread_t readers[WARM_MAX_READERS], writer;
     unsigned readers_n;
     atomic_uint readers_begun;
@@ -59,10 +61,12 @@ struct warm {
     size_t removes_n;
     uint64_t queued, synced; /* counts of writes, in order: the first `synced` of them are on disk for good */
     uint64_t sync_wanted;
+    uint64_t sweep_wanted; /* position of the purge ledger */
     bool writes_stop;
+    _Atomic uint64_t swept; /* reached, and on disk */
 
     _Atomic uint64_t gets, gets_now, refused_reads, puts, put_bytes, dropped_full, dropped_big, dropped_error,
-        written_bytes, stalls;
+        dropped_purged, written_bytes, stalls;
 };
 
 static void warm_add(_Atomic uint64_t *counter, uint64_t n)
@@ -310,6 +314,22 @@ err_t warm_flush(warm_t *w, msec_t deadline)
     return e;
 }
 
+/* ---- sweeping ---- */
+
+void warm_sweep(warm_t *w, uint64_t position)
+{
+    pthread_mutex_lock(&w->write_mutex);
+    if (position > w->sweep_wanted && w->options.verdict != NULL)
+        w->sweep_wanted = position;
+    pthread_cond_signal(&w->write_ready);
+    pthread_mutex_unlock(&w->write_mutex);
+}
+
+uint64_t warm_swept(warm_t *w)
+{
+    return atomic_load_explicit(&w->swept, memory_order_acquire);
+}
+
 /* ---- the writer ---- */
 
 /* Objects that are in the running transaction: only its commit makes them be on disk. */
@@ -350,7 +370,7 @@ static err_t warm_commit(warm_t *w, warm_batch_t *b)
             warm_add(&w->put_bytes, head + body_length(object_body(x->o)));
             atomic_store_explicit(&x->o->disk_id, b->of[i].id, memory_order_relaxed);
             /* marked or replaced while it was being written: the record says less than is known */
-            if (object_dead(x->o) || atomic_load_explicit(&x->o->stamp.mark, memory_order_acquire) != x->mark) {
+            if (object_dead(x->o) || atomic_load_explicit(&x->o->stamp.mark, memory_order_acquire) > x->mark) {
                 warm_forget(x->o);
                 warm_remove(w, x->o->digest, object_variant(x->o));
             }
@@ -362,6 +382,20 @@ static err_t warm_commit(warm_t *w, warm_batch_t *b)
     getrusage(RUSAGE_THREAD, &usage);
     atomic_store_explicit(&w->written_bytes, (uint64_t)usage.ru_oublock * 512, memory_order_relaxed);
     return e;
+}
+
+/* What is written says what the ledger says now. */
+static warm_verdict_t warm_verdict(warm_t *w, object_t *o)
+{
+    warm_verdict_t v = {.upto = atomic_load_explicit(&o->stamp.checked_to, memory_order_acquire)};
+    uint32_t mark = atomic_load_explicit(&o->stamp.mark, memory_order_acquire);
+    if (w->options.verdict != NULL) {
+        warm_subject_t s = {
+            .uri = object_uri(o), .uri_digest = object_uri_digest(o), .tags = object_tags(o), .tags_n = o->tags_n};
+        v.mark = w->options.verdict(w->options.verdict_arg, &s, v.upto, &v.upto);
+    }
+    v.mark = mark > v.mark ? mark : v.mark;
+    return v;
 }
 
 static err_t warm_write_one(warm_t *w, warm_batch_t *b, warm_write_t *x)
@@ -381,11 +415,18 @@ static err_t warm_write_one(warm_t *w, warm_batch_t *b, warm_write_t *x)
             warm_finish(w, x);
             return ERR_OK;
         }
-        x->mark = atomic_load_explicit(&x->o->stamp.mark, memory_order_acquire);
-        e = warm_lmdb_write(w->disk, x->o, x->mark, &id);
+        warm_verdict_t v = warm_verdict(w, x->o);
+        if (v.mark == MARK_HARD) {
+            warm_add(&w->dropped_purged, 1);
+            warm_forget(x->o);
+            warm_finish(w, x);
+            return ERR_OK;
+        }
+        x->mark = v.mark;
+        e = warm_lmdb_write(w->disk, x->o, v, &id);
         for (unsigned tries = 0; e == ERR_AGAIN && tries < WARM_ROTATIONS; tries++) {
             warm_commit(w, b);
-            e = warm_lmdb_write(w->disk, x->o, x->mark, &id);
+            e = warm_lmdb_write(w->disk, x->o, v, &id);
         }
         if (e != ERR_OK) {
             warm_add(e == ERR_TOO_BIG ? &w->dropped_big : &w->dropped_error, 1);
@@ -405,6 +446,32 @@ static bool warm_urgent(const warm_t *w)
            w->writes_bytes * 2 >= w->queue_most;
 }
 
+/* Waits until there is something to do: with a sweep on its way that is soon. */
+static void warm_wait_for_work(warm_t *w, bool sweeping)
+{
+    while (list_empty(&w->writes) && !w->writes_stop && w->sync_wanted <= w->synced) {
+        if (sweeping)
+            warm_wait(w, &w->write_ready, WARM_SWEEP_PAUSE);
+        else if (w->sweep_wanted <= w->swept)
+            pthread_cond_wait(&w->write_ready, &w->write_mutex);
+        if (w->sweep_wanted > w->swept)
+            break;
+    }
+    msec_t until = clock_now().boot + w->commit_ms;
+    for (msec_t left; !list_empty(&w->writes) && !warm_urgent(w) && (left = until - clock_now().boot) > 0;)
+        warm_wait(w, &w->write_ready, left);
+}
+
+/* Between two batches: no transaction is running. */
+static err_t warm_sweep_on(warm_t *w, uint64_t goal)
+{
+    warm_injected_stall(w);
+    err_t e = warm_sweep_slice(w->disk, &w->options, goal);
+    if (e == ERR_NOT_FOUND)
+        atomic_store_explicit(&w->swept, goal, memory_order_release);
+    return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
 static void *warm_writer(void *arg)
 {
     warm_t *w = arg;
@@ -412,17 +479,13 @@ static void *warm_writer(void *arg)
     warm_lmdb_prepare(w->disk);
     pthread_mutex_lock(&w->write_mutex);
     for (;;) {
-        while (list_empty(&w->writes) && !w->writes_stop && w->sync_wanted <= w->synced)
-            pthread_cond_wait(&w->write_ready, &w->write_mutex);
-        msec_t until = clock_now().boot + w->commit_ms;
-        for (msec_t left; !warm_urgent(w) && (left = until - clock_now().boot) > 0;)
-            warm_wait(w, &w->write_ready, left);
+        warm_wait_for_work(w, w->sweep_wanted > w->swept);
         list_t batch;
         list_init(&batch);
         list_take(&batch, &w->writes);
         bool stop = w->writes_stop && list_empty(&batch);
         bool sync = w->sync_wanted > w->synced;
-        uint64_t upto = w->queued;
+        uint64_t upto = w->queued, sweep = w->sweep_wanted;
         pthread_mutex_unlock(&w->write_mutex);
 
         err_t e = ERR_OK;
@@ -433,6 +496,8 @@ static void *warm_writer(void *arg)
         err_t committed = warm_commit(w, b);
         e = e != ERR_OK ? e : committed;
         bool synced = sync && warm_lmdb_sync(w->disk) == ERR_OK;
+        if (sweep > w->swept && !stop && e == ERR_OK)
+            e = warm_sweep_on(w, sweep);
 
         pthread_mutex_lock(&w->write_mutex);
         if (synced) {
@@ -462,6 +527,7 @@ err_t warm_open(const warm_options_t *options, warm_t **out, char *sentence)
         return e;
     warm_t *w = mem_zalloc(sizeof *w);
     w->disk = disk;
+    w->options = *options;
     w->queue_most = options->queue_bytes != 0 ? options->queue_bytes : WARM_QUEUE_BYTES;
     w->commit_ms = options->commit_ms != 0 ? options->commit_ms : WARM_COMMIT_MS;
     w->readers_n = options->threads != 0 ? options->threads : WARM_READERS;
@@ -533,6 +599,7 @@ void warm_stats(warm_t *w, warm_stats_t *out)
     out->corrupt = c->corrupt;
     out->written_bytes = w->written_bytes;
     out->stalls = w->stalls;
+    out->dropped_purged = w->dropped_purged;
     pthread_mutex_lock(&w->read_mutex);
     out->read_queue = w->reads_n;
     pthread_mutex_unlock(&w->read_mutex);

@@ -53,6 +53,7 @@ void warm_lmdb_drop(warm_lmdb_t *l, segment_t *s, _Atomic uint64_t *counter)
     pthread_rwlock_unlock(&l->lock);
     if (l->open == s)
         l->open = NULL;
+    warm_sweep_forget(l, s);
     segment_finish(s);
     metrics_add2(METRIC_EVICTIONS, LABEL_TIER_DISK,
                  counter == &l->counts.dropped_full ? LABEL_REASON_ROTATED : LABEL_REASON_DAMAGED,
@@ -167,7 +168,8 @@ static err_t warm_lmdb_seal(warm_lmdb_t *l, segment_t *s)
 
 /* A record of another segment, chunk by chunk under a new number. ERR_NOT_FOUND: it can't be read; its first chunks are
  * then without an index entry, so nobody finds them. */
-static err_t warm_lmdb_copy(warm_lmdb_t *l, segment_reader_t *from, const segment_entry_t *e, digest_t digest)
+static err_t warm_lmdb_copy(warm_lmdb_t *l, segment_reader_t *from, const segment_entry_t *e, const record_t *r,
+                            warm_verdict_t v)
 {
     segment_entry_t copy = {.variant = e->variant, .id = l->next_id, .stream = e->stream};
     uint64_t left = e->stream, page, sum;
@@ -188,13 +190,15 @@ static err_t warm_lmdb_copy(warm_lmdb_t *l, segment_reader_t *from, const segmen
             warm_count(&l->counts.corrupt);
             return ERR_NOT_FOUND;
         }
-        segment_chunk_done(chunk, copy.id, k, n);
-        if (k == 0)
+        if (k == 0) {
+            record_restamp(chunk + 8, r, v.mark, v.upto);
             copy.page = page;
+        }
+        segment_chunk_done(chunk, copy.id, k, n);
         left -= n;
     }
-    warm_lmdb_learn(l, l->open, digest);
-    return segment_write_index(l->open, digest, &copy);
+    warm_lmdb_learn(l, l->open, r->digest);
+    return segment_write_index(l->open, r->digest, &copy);
 }
 
 /* Does a newer segment say anything of it? One that can't be read might. */
@@ -216,10 +220,11 @@ static bool warm_lmdb_superseded(warm_lmdb_t *l, const segment_t *by, digest_t d
 
 /* What is worth copying under that number. */
 static bool warm_lmdb_worth(warm_lmdb_t *l, segment_reader_t *from, uint64_t id, char *head, record_t *r,
-                            segment_entry_t *entry)
+                            segment_entry_t *entry, warm_verdict_t *v)
 {
     size_t n;
-    return segment_first(from, id, head, RECORD_MAX_HEAD, &n) == ERR_OK &&
+    v->mark = segment_mark(from->s, id, &v->upto);
+    return v->mark != MARK_HARD && segment_first(from, id, head, RECORD_MAX_HEAD, &n) == ERR_OK &&
            record_parse(span_of(head, n), r) == ERR_OK && r->mark != MARK_HARD &&
            segment_find(from, r->digest, r->variant, entry) == ERR_OK && entry->id == id &&
            entry->stream == r->head_size + r->body_size && !warm_lmdb_superseded(l, from->s, r->digest, r->variant);
@@ -237,13 +242,15 @@ static err_t warm_lmdb_second_chance(warm_lmdb_t *l, segment_t *victim)
     for (uint64_t id = victim->first_id; e == ERR_OK && id < victim->next_id; id++) {
         record_t r;
         segment_entry_t entry;
-        if (!segment_was_hit(victim, id) || !warm_lmdb_worth(l, &from, id, head, &r, &entry))
+        warm_verdict_t v;
+        if (!segment_was_hit(victim, id) || !warm_lmdb_worth(l, &from, id, head, &r, &entry, &v))
             continue;
         uint64_t cost = segment_cost(entry.stream);
         if (cost > left)
             continue;
-        digest_t digest = r.digest;
-        e = warm_lmdb_copy(l, &from, &entry, digest);
+        v.mark = v.mark > r.mark ? v.mark : r.mark;
+        v.upto = v.upto > r.checked ? v.upto : r.checked;
+        e = warm_lmdb_copy(l, &from, &entry, &r, v);
         if (e == ERR_NOT_FOUND) {
             e = ERR_OK;
             continue;
@@ -298,7 +305,7 @@ static void warm_lmdb_drop_condemned(warm_lmdb_t *l)
 }
 
 /* Under the newest number of the open segment. */
-static err_t warm_lmdb_write_stream(warm_lmdb_t *l, object_t *o, uint32_t mark, size_t head, uint64_t stream)
+static err_t warm_lmdb_write_stream(warm_lmdb_t *l, object_t *o, warm_verdict_t verdict, size_t head, uint64_t stream)
 {
     body_cursor_t cursor = {0};
     uint64_t left = stream, page;
@@ -314,7 +321,7 @@ static err_t warm_lmdb_write_stream(warm_lmdb_t *l, object_t *o, uint32_t mark, 
             return e;
         if (k == 0) {
             entry.page = page;
-            record_pack(o, mark, chunk + at, head);
+            record_pack(o, verdict.mark, verdict.upto, chunk + at, head);
             at += head;
         }
         struct iovec v;
@@ -347,7 +354,7 @@ static err_t warm_lmdb_room(warm_lmdb_t *l, uint64_t cost)
     return l->open->txn == NULL ? segment_begin(l->open) : ERR_OK;
 }
 
-err_t warm_lmdb_write(warm_lmdb_t *l, object_t *o, uint32_t mark, uint64_t *id)
+err_t warm_lmdb_write(warm_lmdb_t *l, object_t *o, warm_verdict_t v, uint64_t *id)
 {
     size_t head;
     if (record_head_size(o, &head) != ERR_OK)
@@ -360,7 +367,7 @@ err_t warm_lmdb_write(warm_lmdb_t *l, object_t *o, uint32_t mark, uint64_t *id)
         return e;
     *id = l->next_id++;
     l->open->next_id = l->next_id;
-    e = warm_lmdb_write_stream(l, o, mark, head, stream);
+    e = warm_lmdb_write_stream(l, o, v, head, stream);
     if (e != ERR_OK) {
         /* all of the transaction is lost with it: the next commit says so */
         if (l->open->txn != NULL)
@@ -532,6 +539,7 @@ void warm_lmdb_close(warm_lmdb_t *l)
     if (l->open != NULL)
         warm_lmdb_seal(l, l->open);
     guard_mark(NULL, 0);
+    marks_release(&l->walk.marks);
     for (size_t i = 0; i < l->n; i++)
         segment_unref(l->segment[i]);
     close(l->lock_fd);

@@ -97,8 +97,8 @@ static warm_file_t *warm_list(const char *directory, size_t *n, uint64_t *bytes)
             continue;
         bool sealed = strcmp(kind, "seal") == 0;
         if (!sealed && strcmp(kind, "open") != 0) {
-            if (strcmp(kind, "seal-lock") == 0 || strcmp(kind, "open-lock") == 0)
-                unlinkat(dirfd(d), e->d_name, 0); /* of an earlier version */
+            if (strcmp(kind, "marks~") == 0)
+                unlinkat(dirfd(d), e->d_name, 0); /* it was being written */
             continue;
         }
         if (fstatat(dirfd(d), e->d_name, &st, 0) == 0)
@@ -123,6 +123,15 @@ static bool warm_lmdb_unseal(warm_lmdb_t *l, const char *path, char *opened, siz
     return rename(path, opened) == 0;
 }
 
+/* With what was noted beside it. */
+static void warm_discard(const char *path)
+{
+    char *marks = segment_marks_path(path);
+    unlink(path);
+    unlink(marks);
+    free(marks);
+}
+
 static void warm_lmdb_load(warm_lmdb_t *l, const warm_file_t *files, size_t n, bool same_boot)
 {
     uint64_t first_of_newer = UINT64_MAX, crashed = 0;
@@ -136,18 +145,18 @@ static void warm_lmdb_load(warm_lmdb_t *l, const warm_file_t *files, size_t n, b
         if (files[i].number >= l->next_number)
             l->next_number = files[i].number + 1;
         if (!sealed && !same_boot) {
-            unlink(path);
+            warm_discard(path);
             warm_count(&l->counts.dropped_boot);
             continue;
         }
         if (files[i].number == crashed) {
             log_warn("warm tier: the process died while it wrote %s: it is left out", path);
-            unlink(path);
+            warm_discard(path);
             warm_count(&l->counts.dropped_bad);
             continue;
         }
         if (l->n == WARM_MAX_SEGMENTS - 1) {
-            unlink(path);
+            warm_discard(path);
             warm_count(&l->counts.dropped_full);
             continue;
         }
@@ -164,7 +173,7 @@ static void warm_lmdb_load(warm_lmdb_t *l, const warm_file_t *files, size_t n, b
         if (e != ERR_OK) {
             log_warn("warm tier: %s is dropped: %s", path,
                      e == ERR_REFUSED ? "it belongs to another purge ledger" : err_text(e));
-            unlink(path);
+            warm_discard(path);
             warm_count(e == ERR_REFUSED ? &l->counts.dropped_epoch : &l->counts.dropped_bad);
             continue;
         }

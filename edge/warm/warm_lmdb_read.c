@@ -24,6 +24,8 @@ typedef struct warm_found {
     char *bytes;     /* the first `n` of the stream */
     size_t n;
     uint64_t sum; /* of the first chunk */
+    uint64_t swept;
+    uint32_t mark; /* the purge ledger's word up to `swept` */
 } warm_found_t;
 
 typedef struct warm_lookup {
@@ -110,6 +112,8 @@ static err_t warm_lmdb_ask(warm_lookup_t *k, segment_reader_t *r, warm_found_t *
     while (k->seen_n < WARM_VARIANTS_LOOKED && (e = segment_variants(r, k->g->digest, &f.entry)) == ERR_OK) {
         if (warm_lmdb_seen(k, f.entry.variant) || f.entry.id == 0)
             continue; /* a newer segment has it, whatever it says; or it was erased */
+        if ((f.mark = segment_mark(r->s, f.entry.id, &f.swept)) == MARK_HARD)
+            continue; /* as if it was erased */
         e = warm_lmdb_head(r, k->g->digest, &f);
         bool better = e == ERR_OK && warm_lmdb_better(k, mine, &f);
         free(better ? mine->bytes : f.bytes);
@@ -214,6 +218,10 @@ static err_t warm_lmdb_object(warm_found_t *f, object_t **out)
         return e;
     }
     body_end(body, BODY_COMPLETE);
+    if (f->mark > f->record.mark)
+        f->record.mark = f->mark;
+    if (f->swept > f->record.checked)
+        f->record.checked = f->swept;
     object_t *o = record_object(&f->record, body);
     atomic_store_explicit(&o->disk_id, f->entry.id, memory_order_relaxed);
     atomic_fetch_or_explicit(&o->flags, OBJECT_ON_DISK | OBJECT_FROM_DISK, memory_order_relaxed);

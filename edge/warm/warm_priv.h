@@ -30,6 +30,18 @@ typedef struct warm_erase {
     bool whole_key;
 } warm_erase_t;
 
+typedef struct warm_verdict {
+    uint32_t mark;
+    uint64_t upto; /* position of the purge ledger that it holds for */
+} warm_verdict_t;
+
+/* A walk over one segment. */
+typedef struct warm_walk {
+    segment_t *s; /* NULL: none is on its way; not a reference, the writer's drop ends it */
+    uint64_t goal, id, end;
+    marks_t marks;
+} warm_walk_t;
+
 struct warm_lmdb {
     char *directory;
     int lock_fd;
@@ -43,6 +55,7 @@ struct warm_lmdb {
     /* ---- the writer's ---- */
     segment_t *open; /* also segment[0]; NULL = none yet */
     uint64_t next_number, next_id;
+    warm_walk_t walk;
     err_t failed;        /* the running transaction was given up */
     warm_erase_t *erase; /* of the running transaction */
     size_t erase_n, erase_cap;
@@ -72,11 +85,15 @@ err_t warm_lmdb_lookup(warm_lmdb_t *l, warm_get_t *g, bool nowait, object_t **ou
 /* Completes what a start left undone: segments that were not sealed are looked at whole, and written on. */
 void warm_lmdb_prepare(warm_lmdb_t *l);
 /* Adds to the running transaction (beginning one). ERR_AGAIN: commit first, then ask again. */
-err_t warm_lmdb_write(warm_lmdb_t *l, object_t *o, uint32_t mark, uint64_t *id);
+err_t warm_lmdb_write(warm_lmdb_t *l, object_t *o, warm_verdict_t v, uint64_t *id);
 /* In force with the next commit. ERR_AGAIN: commit first, then ask again. */
 err_t warm_lmdb_remove(warm_lmdb_t *l, warm_erase_t which);
 err_t warm_lmdb_commit(warm_lmdb_t *l);
 err_t warm_lmdb_sync(warm_lmdb_t *l);
+/* Asks about a slice of what was not checked up to `goal`. ERR_NOT_FOUND: nothing is left, and that is on disk.
+ * ERR_IO: try again later. With no transaction running. */
+err_t warm_sweep_slice(warm_lmdb_t *l, const warm_options_t *ask, uint64_t goal);
+void warm_sweep_forget(warm_lmdb_t *l, const segment_t *s); /* it is dropped */
 
 /* ---- between the files of warm_lmdb ---- */
 void warm_lmdb_drop(warm_lmdb_t *l, segment_t *s, _Atomic uint64_t *counter);

@@ -9,7 +9,7 @@ static char *pack(const object_t *o, size_t *n)
 {
     cr_assert_eq(record_head_size(o, n), ERR_OK);
     char *bytes = mem_alloc(*n);
-    record_pack(o, MARK_SOFT, bytes, *n);
+    record_pack(o, MARK_SOFT, 8, bytes, *n);
     return bytes;
 }
 
@@ -65,7 +65,7 @@ Test(record, everything_of_a_response_comes_back)
         cr_assert(span_eq(fieldblock_get(object_fields(back), SPAN("etag")), SPAN("\"abc\"")));
         cr_assert_eq(atomic_load(&back->stamp.mark), MARK_SOFT);
         cr_assert_eq(back->stamp.began, o->stamp.began);
-        cr_assert_eq(atomic_load(&back->stamp.checked_to), o->stamp.began, "checked again from its beginning");
+        cr_assert_eq(atomic_load(&back->stamp.checked_to), 8, "and what the mark holds for");
         object_unref(back);
         object_unref(o);
         free(bytes);
@@ -116,4 +116,23 @@ Test(record, chunks_are_counted)
     cr_assert_eq(record_chunks(1), 1);
     cr_assert_eq(record_chunks(RECORD_PAYLOAD), 1);
     cr_assert_eq(record_chunks(RECORD_PAYLOAD + 1), 2);
+}
+
+Test(record, what_is_known_since_is_put_into_the_head)
+{
+    object_t *o = with_fields(2);
+    size_t size;
+    char *bytes = pack(o, &size);
+    record_t r, again;
+    cr_assert_eq(record_parse(span_of(bytes, size), &r), ERR_OK);
+    record_restamp(bytes, &r, MARK_STRICT, 77);
+    cr_assert_eq(record_parse(span_of(bytes, size), &again), ERR_OK);
+    cr_assert_eq(again.mark, MARK_STRICT);
+    cr_assert_eq(again.checked, 77);
+    cr_assert_eq(again.began, r.began);
+    cr_assert(span_eq(again.fields, r.fields));
+    record_restamp(bytes, &r, MARK_STRICT, r.began - 1); /* nobody can have checked it before it began */
+    cr_assert_eq(record_parse(span_of(bytes, size), &again), ERR_CORRUPT);
+    free(bytes);
+    object_unref(o);
 }
