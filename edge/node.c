@@ -16,7 +16,7 @@
 #include "edge/tbl/metrics.h"
 
 enum {
-    NODE_SWEEP_STEPS = 20000,   /* stored responses looked at in a tick */
+    NODE_SAVE_STEPS = 20000,    /* stored responses written between two looks at the clock */
     NODE_DRAIN_POLL = 5 * 1000, /* µs */
     NODE_NAMES_WAIT = 2000,     /* ms that a start waits for the addresses of upstreams */
     NODE_SETTLE_ROUNDS = 1000,
@@ -138,13 +138,24 @@ static void node_open_ghosts(node_t *n, const conf_t *c)
     n->evicted = seen_new((size_t)keys);
 }
 
+/* What the ledger says of a record on disk. */
+static uint32_t node_verdict(void *arg, const warm_subject_t *s, uint64_t after, uint64_t *upto)
+{
+    node_t *n = arg;
+    ledger_subject_t subject = {.uri = s->uri, .uri_digest = s->uri_digest, .tags = s->tags, .tags_n = s->tags_n};
+    return ledger_check(purge_ledger(n->purge), &subject, after, upto);
+}
+
 static err_t node_open_disk(node_t *n, arena_t *a, msec_t patience, char *err)
 {
     const conf_t *c = n->conf;
     if (!c->disk.present)
         return ERR_OK;
-    warm_options_t o = {
-        .path = node_cstr(a, c->disk.path), .size = c->disk.size, .epoch = ledger_epoch(purge_ledger(n->purge))};
+    warm_options_t o = {.path = node_cstr(a, c->disk.path),
+                        .size = c->disk.size,
+                        .epoch = ledger_epoch(purge_ledger(n->purge)),
+                        .verdict = node_verdict,
+                        .verdict_arg = n};
     for (msec_t end = clock_now().boot + patience;;) {
         warm_t *warm = NULL;
         err_t e = warm_open(&o, &warm, err);
@@ -208,8 +219,10 @@ err_t node_open(const conf_t *conf, const node_inherited_t *inherited, node_t **
         e = node_open_purge(n, &a, patience, err);
     if (e == ERR_OK)
         e = node_open_disk(n, &a, patience, err);
-    if (e == ERR_OK)
+    if (e == ERR_OK) {
+        node_upkeep_init(&n->upkeep, n->store, n->purge, n->collapse, conf->disk.present);
         node_admin_open(n);
+    }
     arena_release(&a);
     if (e != ERR_OK) {
         node_free(n);
@@ -269,23 +282,6 @@ err_t node_start(node_t *n, char *err)
 
 /* ---- running ---- */
 
-/* Hard-purged responses and those that can never be used again need not wait for eviction; stale ones make room first.
- */
-static store_fate_t node_sweep(object_t *o, void *arg)
-{
-    node_t *n = arg;
-    ledger_subject_t s = {
-        .uri = object_uri(o), .uri_digest = object_uri_digest(o), .tags = object_tags(o), .tags_n = o->tags_n};
-    if (ledger_stamp_check(purge_ledger(n->purge), &o->stamp, &s) == MARK_HARD)
-        return STORE_REMOVE;
-    stored_t meta = object_meta(o);
-    msec_t over = -stored_ttl(&meta, clock_now().wall);
-    bool validators = (meta.flags & (STORED_HAS_ETAG | STORED_HAS_LAST_MODIFIED)) != 0;
-    if (over <= meta.stale_while_revalidate || over <= 0)
-        return STORE_KEEP;
-    return !validators && over > meta.stale_if_error ? STORE_REMOVE : STORE_DEMOTE;
-}
-
 /* For tests: the file that BRINK_TEST_DISK_STALL names says how many milliseconds each operation of the disk threads
  * takes longer. */
 static void node_test_stall(node_t *n)
@@ -304,7 +300,7 @@ static void node_test_stall(node_t *n)
 bool node_tick(node_t *n, char *err)
 {
     node_test_stall(n);
-    store_sweep(n->store, &n->sweep, NODE_SWEEP_STEPS, node_sweep, n);
+    node_upkeep_tick(&n->upkeep, atomic_load(&n->warm), clock_now());
     upstreams_t *u = node_upstreams(n);
     upstreams_sweep(u, clock_now().boot);
     upstreams_unref(u);
@@ -393,7 +389,7 @@ static void node_close_disk(node_t *n, msec_t deadline)
     node_saving_t s = {.node = n, .warm = warm, .deadline = deadline};
     uint64_t cursor = 0;
     do
-        store_sweep(n->store, &cursor, NODE_SWEEP_STEPS, node_save, &s);
+        store_sweep(n->store, &cursor, NODE_SAVE_STEPS, node_save, &s);
     while (cursor != 0 && clock_now().boot < deadline);
     if (warm_flush(warm, deadline) != ERR_OK)
         log_warn("not everything that was fresh could be written to disk within the drain time");

@@ -8,6 +8,7 @@
 #include "edge/admin/admin.h"
 #include "edge/fetch/resolve.h"
 #include "edge/node.h"
+#include "edge/node_upkeep.h"
 #include "edge/store/seen.h"
 #include "edge/worker.h"
 #include "purge/api.h"
@@ -44,7 +45,7 @@ struct node {
     node_labels_t *labels;
     bool purge_started;
     atomic_bool draining;
-    uint64_t sweep; /* store_sweep's cursor */
+    node_upkeep_t upkeep;
 
     pthread_mutex_t mutex;  /* guards upstreams, refused */
     upstreams_t *upstreams; /* of the configuration in force */

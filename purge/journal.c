@@ -47,7 +47,8 @@ struct journal {
     journal_cursor_t lost_cursor;
     _Atomic size_t backlog;
     _Atomic uint64_t errors;
-    msec_t pruned; /* writer's */
+    msec_t pruned;       /* writer's; so below */
+    journal_drop_t drop; /* values that the ledger has forgotten: a slice a transaction */
 };
 
 err_t journal_open(const char *directory, size_t max_values, journal_t **out, ledger_t **ledger, char *err,
@@ -68,6 +69,7 @@ err_t journal_open(const char *directory, size_t max_values, journal_t **out, le
     pthread_condattr_destroy(&attr);
     pthread_mutex_init(&j->mutex, NULL);
     list_init(&j->queue);
+    j->drop.cut = j->loaded.drop;
     *out = j;
     return ERR_OK;
 }
@@ -168,10 +170,14 @@ static int journal_write_item(journal_t *j, MDB_txn *t, const journal_item_t *i)
     int rc = 0;
     if (i->n > 0)
         rc = journal_lmdb_values(&j->file, t, i->values, i->n, i->level, i->position);
-    if (rc == 0 && i->collapse.cut != 0)
-        rc = journal_lmdb_collapse(&j->file, t, &i->collapse);
+    if (rc == 0 && (i->collapse.hard != 0 || i->collapse.strict != 0))
+        rc = journal_lmdb_raise_all(&j->file, t,
+                                    &(ledger_marks_t){.hard = i->collapse.hard, .strict = i->collapse.strict});
     if (rc == 0 && i->compact != 0)
         rc = journal_lmdb_compact(&j->file, t, i->compact);
+    uint64_t cut = i->compact > i->collapse.cut ? i->compact : i->collapse.cut;
+    if (rc == 0 && cut > j->drop.cut)
+        j->drop = (journal_drop_t){.cut = cut}; /* from the beginning */
     if (rc == 0 && i->record != NULL)
         rc = journal_lmdb_record(&j->file, t, i->record);
     if (rc == 0 && i->cursor != NULL)
@@ -192,16 +198,20 @@ static int journal_write_batch(journal_t *j, list_t *batch, const ledger_marks_t
         rc = journal_lmdb_cursor(&j->file, t, lost_cursor);
     for (list_t *n = batch->next; rc == 0 && n != batch; n = n->next)
         rc = journal_write_item(j, t, &LIST_ITEM(n, queued_t, link)->item);
+    if (rc == 0 && j->drop.cut != 0)
+        rc = journal_lmdb_drop(&j->file, t, &j->drop);
     now_t now = clock_now();
     if (rc == 0 && now.boot - j->pruned >= JOURNAL_PRUNE_EVERY) {
         j->pruned = now.boot;
         rc = journal_lmdb_prune(&j->file, t, now.wall);
     }
-    if (rc != 0) {
+    if (rc == 0)
+        rc = mdb_txn_commit(t);
+    else
         mdb_txn_abort(t);
-        return rc;
-    }
-    return mdb_txn_commit(t);
+    if (rc != 0)
+        j->drop.next_n = 0; /* what this one had deleted is there again */
+    return rc;
 }
 
 static void journal_pause(journal_t *j)
@@ -218,9 +228,9 @@ static void *journal_run(void *arg)
     journal_t *j = arg;
     pthread_mutex_lock(&j->mutex);
     for (;;) {
-        while (list_empty(&j->queue) && !j->stopping)
+        while (list_empty(&j->queue) && !j->stopping && j->drop.cut == 0)
             pthread_cond_wait(&j->wake, &j->mutex);
-        if (list_empty(&j->queue))
+        if (list_empty(&j->queue) && j->stopping)
             break;
         list_t batch;
         list_init(&batch);

@@ -59,7 +59,7 @@ typedef struct journal_item {
     mark_t level;
     uint64_t position;
     ledger_collapse_t collapse;
-    uint64_t compact; /* values up to this position may be forgotten */
+    uint64_t compact; /* values up to this position may be forgotten: says so at once, and deletes them by and by */
     const journal_cursor_t *cursor;
     const journal_record_t *record; /* put, or replaced by its number */
     /* On the writer's thread, once: ERR_OK when it is on disk, ERR_IO at the first failure (it is tried again for as

@@ -23,7 +23,7 @@
 #include "edge/base/check.h"
 #include "edge/base/mem.h"
 
-enum { JOURNAL_FORMAT = 1, JOURNAL_PRUNE_MOST = 50000 };
+enum { JOURNAL_FORMAT = 1, JOURNAL_PRUNE_MOST = 50000, JOURNAL_DROP_STEPS = 8192 };
 
 typedef struct slot_value {
     ledger_marks_t marks;
@@ -155,7 +155,7 @@ static int journal_meta_put(journal_file_t *f, MDB_txn *t, const char *name, con
     return mdb_put(t, f->meta, &k, &v, 0);
 }
 
-static int journal_load_slots(journal_file_t *f, MDB_txn *t, ledger_t *l)
+static int journal_load_slots(journal_file_t *f, MDB_txn *t, ledger_t *l, journal_loaded_t *out, uint64_t compacted)
 {
     MDB_cursor *c;
     MDB_val k, v;
@@ -174,6 +174,10 @@ static int journal_load_slots(journal_file_t *f, MDB_txn *t, ledger_t *l)
         if (s.kind >= LEDGER_KINDS || s.kind == LEDGER_ALL) {
             rc = MDB_CORRUPTED;
             break;
+        }
+        if (s.marks.hard <= compacted && s.marks.soft <= compacted && s.marks.strict <= compacted) {
+            out->drop = compacted;
+            continue;
         }
         ledger_load_value(l, &(ledger_value_t){.digest = d, .length = s.length, .kind = (ledger_kind_t)s.kind},
                           &s.marks);
@@ -215,7 +219,7 @@ err_t journal_lmdb_load(journal_file_t *f, size_t max_values, journal_loaded_t *
     ledger_load_head(l, m.run << 32);
     if (out->has_cursor)
         ledger_set_cursor(l, &out->cursor.at);
-    if ((rc = journal_load_slots(f, t, l)) != 0)
+    if ((rc = journal_load_slots(f, t, l, out, m.compacted)) != 0)
         goto abort;
     if ((rc = mdb_txn_commit(t)) != 0)
         goto bad;
@@ -296,33 +300,35 @@ int journal_lmdb_values(journal_file_t *f, MDB_txn *t, const ledger_value_t *val
     return 0;
 }
 
-static int journal_drop_slots(journal_file_t *f, MDB_txn *t, uint64_t cut)
+int journal_lmdb_compact(journal_file_t *f, MDB_txn *t, uint64_t floor)
+{
+    return journal_change_state(f, t, NULL, floor, 0);
+}
+
+int journal_lmdb_drop(journal_file_t *f, MDB_txn *t, journal_drop_t *d)
 {
     MDB_cursor *c;
-    MDB_val k, v;
+    MDB_val k = {d->next_n, d->next}, v;
     int rc = mdb_cursor_open(t, f->slots, &c);
     if (rc != 0)
         return rc;
-    for (rc = mdb_cursor_get(c, &k, &v, MDB_FIRST); rc == 0; rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
+    rc = mdb_cursor_get(c, &k, &v, d->next_n > 0 ? MDB_SET_RANGE : MDB_FIRST);
+    for (int steps = 0; rc == 0 && steps < JOURNAL_DROP_STEPS; rc = mdb_cursor_get(c, &k, &v, MDB_NEXT), steps++) {
         slot_value_t s;
         memcpy(&s, v.mv_data, sizeof s);
-        if (s.marks.hard <= cut && s.marks.soft <= cut && s.marks.strict <= cut && (rc = mdb_cursor_del(c, 0)) != 0)
+        if (s.marks.hard <= d->cut && s.marks.soft <= d->cut && s.marks.strict <= d->cut &&
+            (rc = mdb_cursor_del(c, 0)) != 0)
             break;
     }
+    if (rc == 0 && k.mv_size <= sizeof d->next) {
+        memcpy(d->next, k.mv_data, k.mv_size);
+        d->next_n = k.mv_size;
+    } else if (rc == MDB_NOTFOUND) {
+        *d = (journal_drop_t){0};
+        rc = 0;
+    }
     mdb_cursor_close(c);
-    return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
-int journal_lmdb_collapse(journal_file_t *f, MDB_txn *t, const ledger_collapse_t *c)
-{
-    int rc = journal_drop_slots(f, t, c->cut);
-    return rc != 0 ? rc : journal_lmdb_raise_all(f, t, &(ledger_marks_t){.hard = c->hard, .strict = c->strict});
-}
-
-int journal_lmdb_compact(journal_file_t *f, MDB_txn *t, uint64_t floor)
-{
-    int rc = journal_drop_slots(f, t, floor);
-    return rc != 0 ? rc : journal_change_state(f, t, NULL, floor, 0);
+    return rc;
 }
 
 int journal_lmdb_cursor(journal_file_t *f, MDB_txn *t, const journal_cursor_t *c)

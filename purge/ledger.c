@@ -5,8 +5,7 @@
  * came after the position it was last done for, and for each kind of value the ledger remembers the last position at
  * all: a purge by tag costs the check of a response without tags one comparison.
  *
- * What must not be kept for ever collapses: values that were not purged for longest leave the table and raise the marks
- * of "everything" to their own positions. That says more than was purged, never less. */
+ * What can't be kept for ever leaves by ledger_room.c. */
 #include "purge/ledger.h"
 
 #include <pthread.h>
@@ -14,34 +13,7 @@
 
 #include "edge/base/check.h"
 #include "edge/base/mem.h"
-#include "purge/slots.h"
-
-enum { LEDGER_SAMPLE = 1024 };
-
-typedef struct prefix_length {
-    uint32_t length;
-    uint64_t last;
-} prefix_length_t;
-
-struct ledger {
-    _Atomic uint64_t head;
-    uint64_t epoch;
-    size_t max_values;
-    pthread_rwlock_t lock; /* guards all below */
-    slots_t slots;
-    ledger_marks_t all; /* purges of everything, and the floor */
-    uint64_t last[LEDGER_KINDS];
-    prefix_length_t lengths[LEDGER_MAX_LENGTHS];
-    size_t lengths_n;
-    invalidated_t invalidated;
-    uint64_t compacted, floor, collapses;
-    ledger_cursor_t cursor;
-    /* Entries outside the stream whose values can't be looked up for a URI (tags, sites, everything, collapsed ones).
-     */
-    size_t outside_n;
-    msec_t outside_boot;
-    size_t outside_collapsed; /* of outside_n: came from values that collapsed */
-};
+#include "purge/ledger_priv.h"
 
 digest_t ledger_site_digest(span_t pattern)
 {
@@ -170,8 +142,8 @@ static mark_t ledger_sites_mark(const ledger_t *l, const ledger_subject_t *s, ui
 static mark_t ledger_verdict(const ledger_t *l, const ledger_subject_t *s, uint64_t after)
 {
     mark_t m = ledger_mark(&l->all, after);
-    if (after < l->compacted)
-        m = ledger_worse(m, MARK_STRICT);
+    if (after < l->compacted) /* nothing like that should be left, and what was forgotten can't be told */
+        m = MARK_HARD;
     if (m != MARK_HARD && l->last[LEDGER_URL] > after)
         m = ledger_worse(m, ledger_value_mark(l, LEDGER_URL, s->uri_digest, 0, after));
     if (m < MARK_STRICT && l->invalidated.last > after) {
@@ -340,100 +312,26 @@ void ledger_confirm(ledger_t *l, const ledger_value_t *values, size_t n)
 
 /* ---- appending ---- */
 
-typedef struct sweep {
-    ledger_t *l;
-    uint64_t cut, hard, strict;
-} sweep_t;
-
-static bool ledger_drop_collapsed(void *ctx, const slot_t *s)
-{
-    sweep_t *w = ctx;
-    if (slots_last(&s->marks) > w->cut)
-        return false;
-    if (s->marks.hard > w->hard)
-        w->hard = s->marks.hard;
-    uint64_t less = s->marks.soft > s->marks.strict ? s->marks.soft : s->marks.strict;
-    if (less > w->strict)
-        w->strict = less;
-    if (s->outside_n > 0) {
-        w->l->outside_n += s->outside_n;
-        w->l->outside_collapsed += s->outside_n;
-        if (s->outside_boot > w->l->outside_boot)
-            w->l->outside_boot = s->outside_boot;
-    }
-    return true;
-}
-
-static void ledger_forget_lengths(ledger_t *l, uint64_t cut)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < l->lengths_n; i++)
-        if (l->lengths[i].last > cut)
-            l->lengths[kept++] = l->lengths[i];
-    l->lengths_n = kept;
-}
-
-static void ledger_collapse_upto(ledger_t *l, uint64_t cut, ledger_collapse_t *out)
-{
-    sweep_t w = {.l = l, .cut = cut};
-    slots_sweep(&l->slots, ledger_drop_collapsed, &w);
-    ledger_forget_lengths(l, cut);
-    if (w.hard > l->all.hard)
-        l->all.hard = w.hard;
-    if (w.strict > l->all.strict)
-        l->all.strict = w.strict;
-    l->floor = l->all.hard > l->all.strict ? l->all.hard : l->all.strict;
-    l->collapses++;
-    if (cut > out->cut)
-        out->cut = cut;
-    out->hard = l->all.hard;
-    out->strict = l->all.strict;
-}
-
-static int ledger_compare(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-/* Makes room for `more` values: the older half goes, by the median of a sample. */
-static void ledger_make_room(ledger_t *l, size_t more, ledger_collapse_t *out)
-{
-    uint64_t sample[LEDGER_SAMPLE];
-    size_t n = 0, stride = l->slots.cap / LEDGER_SAMPLE + 1;
-    for (size_t start = 0; start < stride && n < LEDGER_SAMPLE / 2; start++) /* a sparse table: look at the rest, too */
-        for (size_t i = start; i < l->slots.cap && n < LEDGER_SAMPLE; i += stride)
-            if (slots_last(&l->slots.v[i].marks) != 0)
-                sample[n++] = slots_last(&l->slots.v[i].marks);
-    qsort(sample, n, sizeof *sample, ledger_compare);
-    if (n > 0)
-        ledger_collapse_upto(l, sample[n / 2], out);
-    if (l->slots.n + more > l->max_values)
-        ledger_collapse_upto(l, atomic_load_explicit(&l->head, memory_order_relaxed), out);
-}
-
-static prefix_length_t *ledger_length(ledger_t *l, uint32_t length, ledger_collapse_t *out)
-{
-    for (size_t i = 0; i < l->lengths_n; i++)
-        if (l->lengths[i].length == length)
-            return &l->lengths[i];
-    if (l->lengths_n == LEDGER_MAX_LENGTHS) {
-        uint64_t oldest = l->lengths[0].last;
-        for (size_t i = 1; i < l->lengths_n; i++)
-            if (l->lengths[i].last < oldest)
-                oldest = l->lengths[i].last;
-        ledger_collapse_upto(l, oldest, out);
-    }
-    CHECK(l->lengths_n < LEDGER_MAX_LENGTHS);
-    l->lengths[l->lengths_n] = (prefix_length_t){.length = length};
-    return &l->lengths[l->lengths_n++];
-}
-
 static void ledger_set_mark(ledger_marks_t *m, mark_t level, uint64_t position)
 {
     uint64_t *at = level == MARK_HARD ? &m->hard : level == MARK_STRICT ? &m->strict : &m->soft;
     if (position > *at)
         *at = position;
+}
+
+/* The value's slot, made if it isn't there. */
+static slot_t *ledger_put(ledger_t *l, const ledger_value_t *v, uint64_t position, ledger_collapse_t *out)
+{
+    bool fresh;
+    prefix_length_t *p = v->kind == LEDGER_PREFIX ? ledger_room_length(l, v->length, out) : NULL;
+    slot_t *s = slots_put(&l->slots, slots_key(v->kind, v->digest, v->length), &fresh);
+    s->kind = (uint8_t)v->kind;
+    s->length = v->length;
+    if (p != NULL) {
+        p->last = position > p->last ? position : p->last;
+        p->n += fresh;
+    }
+    return s;
 }
 
 static void ledger_append_value(ledger_t *l, const ledger_entry_t *e, const ledger_value_t *v, uint64_t position,
@@ -444,12 +342,7 @@ static void ledger_append_value(ledger_t *l, const ledger_entry_t *e, const ledg
     if (v->kind == LEDGER_ALL) {
         ledger_set_mark(&l->all, e->level, position);
     } else {
-        if (v->kind == LEDGER_PREFIX)
-            ledger_length(l, v->length, out)->last = position;
-        bool fresh;
-        s = slots_put(&l->slots, slots_key(v->kind, v->digest, v->length), &fresh);
-        s->kind = (uint8_t)v->kind;
-        s->length = v->length;
+        s = ledger_put(l, v, position, out);
         ledger_set_mark(&s->marks, e->level, position);
     }
     if (e->outside)
@@ -472,8 +365,7 @@ uint64_t ledger_append(ledger_t *l, const ledger_entry_t *e, ledger_collapse_t *
             ledger_append_value(l, e, &everything, position, out);
             l->outside_collapsed += e->outside ? e->n : 0;
         } else {
-            if (l->slots.n + e->n > l->max_values)
-                ledger_make_room(l, e->n, out);
+            ledger_room_make(l, e->n, out);
             for (size_t i = 0; i < e->n; i++)
                 ledger_append_value(l, e, &e->values[i], position, out);
         }
@@ -495,40 +387,6 @@ uint64_t ledger_invalidate(ledger_t *l, digest_t digest, msec_t now_boot)
     return position;
 }
 
-typedef struct compaction {
-    uint64_t floor;
-    const ledger_t *l;
-    bool used[LEDGER_MAX_LENGTHS];
-} compaction_t;
-
-static bool ledger_drop_compacted(void *ctx, const slot_t *s)
-{
-    compaction_t *c = ctx;
-    if (s->outside_n == 0 && slots_last(&s->marks) <= c->floor)
-        return true;
-    for (size_t i = 0; s->kind == LEDGER_PREFIX && i < c->l->lengths_n; i++)
-        if (c->l->lengths[i].length == s->length)
-            c->used[i] = true;
-    return false;
-}
-
-size_t ledger_compact(ledger_t *l, uint64_t floor)
-{
-    compaction_t c = {.floor = floor, .l = l};
-    size_t dropped = 0, kept = 0;
-    CHECK(pthread_rwlock_wrlock(&l->lock) == 0);
-    if (floor > l->compacted && floor <= atomic_load_explicit(&l->head, memory_order_relaxed)) {
-        l->compacted = floor;
-        dropped = slots_sweep(&l->slots, ledger_drop_compacted, &c);
-        for (size_t i = 0; i < l->lengths_n; i++)
-            if (c.used[i])
-                l->lengths[kept++] = l->lengths[i];
-        l->lengths_n = kept;
-    }
-    pthread_rwlock_unlock(&l->lock);
-    return dropped;
-}
-
 void ledger_stats(ledger_t *l, ledger_stats_t *out)
 {
     CHECK(pthread_rwlock_rdlock(&l->lock) == 0);
@@ -537,7 +395,9 @@ void ledger_stats(ledger_t *l, ledger_stats_t *out)
                             .compacted = l->compacted,
                             .collapses = l->collapses,
                             .values = l->slots.n,
-                            .bytes = l->slots.cap * sizeof(slot_t) + l->invalidated.sets * 4 * sizeof *l->invalidated.v,
+                            .max_values = l->max_values,
+                            .bytes = sizeof *l + l->slots.cap * sizeof(slot_t) +
+                                     l->invalidated.sets * 4 * sizeof *l->invalidated.v,
                             .lengths = l->lengths_n,
                             .invalidated = l->invalidated.n,
                             .outside = l->outside_n};
@@ -550,15 +410,8 @@ void ledger_load_value(ledger_t *l, const ledger_value_t *v, const ledger_marks_
 {
     ledger_collapse_t ignored = {0};
     uint64_t last = slots_last(m);
-    bool fresh;
-    if (v->kind == LEDGER_PREFIX) {
-        prefix_length_t *p = ledger_length(l, v->length, &ignored);
-        p->last = last > p->last ? last : p->last;
-    }
-    slot_t *s = slots_put(&l->slots, slots_key(v->kind, v->digest, v->length), &fresh);
-    s->kind = (uint8_t)v->kind;
-    s->length = v->length;
-    s->marks = *m;
+    ledger_room_make(l, 1, &ignored); /* the file may have more: it is cleared a while after the table */
+    ledger_put(l, v, last, &ignored)->marks = *m;
     if (last > l->last[v->kind])
         l->last[v->kind] = last;
 }

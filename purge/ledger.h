@@ -7,9 +7,9 @@
  * loads; the rest takes a reader-writer lock for a few lookups. When ledger_append has returned, every check that
  * starts later sees it.
  *
- * Memory: LEDGER_MAX_VALUES distinct purged values (64 bytes each, grown on demand). Beyond it the older half collapses
- * into the floor: what began before the floor is dead if any collapsed entry was hard, else never used unvalidated. It
- * never forgets. */
+ * Memory: LEDGER_MAX_VALUES distinct purged values (64 bytes each, in tables grown on demand and at most three quarters
+ * full: 128 MiB at the ceiling). Beyond it the older half collapses into the floor, a part of the table at a time: what
+ * began before the floor is dead if any collapsed entry was hard, else never used unvalidated. It never forgets. */
 #ifndef BRINK_PURGE_LEDGER_H
 #define BRINK_PURGE_LEDGER_H
 
@@ -118,9 +118,9 @@ typedef struct ledger_entry {
     const ledger_cursor_t *cursor; /* not NULL: the cursor moves in the same step */
 } ledger_entry_t;
 
-/* What a collapse did, for the journal: values whose positions are all <= cut are gone, the floors are raised. */
+/* What collapsed, for the journal: the marks of everything are raised at least so far. */
 typedef struct ledger_collapse {
-    uint64_t cut; /* 0: nothing collapsed */
+    uint64_t cut; /* not 0: a collapse is complete, no value is left whose positions are all <= cut */
     uint64_t hard, strict;
 } ledger_collapse_t;
 
@@ -134,13 +134,14 @@ void ledger_set_cursor(ledger_t *l, const ledger_cursor_t *c);
 void ledger_cursor(ledger_t *l, ledger_cursor_t *out);
 
 /* Nothing stored, running or queued anywhere began before `floor` without having been checked (and its mark kept) up to
- * it: the values whose positions are all <= floor are dropped. What turns up nevertheless with an older checked_to is
- * MARK_STRICT. */
+ * it: the values whose positions are all <= floor are dropped, a part of the table at a time (not on an event loop:
+ * milliseconds for a million). What turns up nevertheless with an older checked_to is MARK_HARD: whether a forgotten
+ * purge was hard can't be told any more, and a validation would revive what was. */
 size_t ledger_compact(ledger_t *l, uint64_t floor);
 
 typedef struct ledger_stats {
     uint64_t head, floor, compacted, collapses;
-    size_t values, bytes, lengths, invalidated, outside;
+    size_t values, max_values, bytes, lengths, invalidated, outside;
 } ledger_stats_t;
 void ledger_stats(ledger_t *l, ledger_stats_t *out);
 

@@ -1,6 +1,6 @@
-/* Two tables with opposite tempers. `slots` may never lose a value, so it only grows, and shrinks by rebuilding when
- * its owner has decided what the lost values turn into. `invalidated` may lose anything (its users mark the objects
- * themselves), so it is a fixed cache that a flood of unsafe requests can only churn. */
+/* Two tables with opposite tempers. `slots` may never lose a value, so it only grows, and shrinks, a part at a time,
+ * when its owner has decided what the lost values turn into. `invalidated` may lose anything (its users mark the
+ * objects themselves), so it is a fixed cache that a flood of unsafe requests can only churn. */
 #include "purge/slots.h"
 
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include "edge/base/check.h"
 #include "edge/base/mem.h"
 
-enum { SLOTS_FIRST = 256, INVALIDATED_WAYS = 4 };
+enum { SLOTS_FIRST = 16, INVALIDATED_WAYS = 4 };
 
 _Static_assert(sizeof(slot_t) == 64, "a purged value is one cache line");
 
@@ -23,70 +23,83 @@ digest_t slots_key(ledger_kind_t kind, digest_t digest, uint32_t length)
 
 void slots_init(slots_t *t)
 {
-    *t = (slots_t){.v = mem_zalloc(SLOTS_FIRST * sizeof(slot_t)), .cap = SLOTS_FIRST};
+    *t = (slots_t){.n = 0};
 }
 
 void slots_release(slots_t *t)
 {
-    free(t->v);
-    *t = (slots_t){0};
+    for (size_t i = 0; i < SLOTS_PARTS; i++)
+        free(t->part[i].v);
+    *t = (slots_t){.n = 0};
+}
+
+static struct slots_part *slots_part(const slots_t *t, digest_t key)
+{
+    return (struct slots_part *)&t->part[key.hi % SLOTS_PARTS];
 }
 
 /* The slot of the key, or the empty one where it would go. */
-static slot_t *slots_probe(const slots_t *t, digest_t key)
+static slot_t *slots_probe(const struct slots_part *p, digest_t key)
 {
-    for (size_t i = key.lo & (t->cap - 1);; i = (i + 1) & (t->cap - 1)) {
-        slot_t *s = &t->v[i];
-        if ((s->key.hi == 0 && s->key.lo == 0) || hash_eq(s->key, key))
+    for (size_t i = key.lo & (p->cap - 1);; i = (i + 1) & (p->cap - 1)) {
+        slot_t *s = &p->v[i];
+        if (!slots_used(s) || hash_eq(s->key, key))
             return s;
     }
 }
 
 slot_t *slots_find(const slots_t *t, digest_t key)
 {
-    slot_t *s = slots_probe(t, key);
-    return hash_eq(s->key, key) ? s : NULL;
+    const struct slots_part *p = slots_part(t, key);
+    slot_t *s = p->n > 0 ? slots_probe(p, key) : NULL;
+    return s != NULL && hash_eq(s->key, key) ? s : NULL;
 }
 
-static void slots_rebuild(slots_t *t, size_t cap, bool (*drop)(void *, const slot_t *), void *ctx)
+static void slots_rebuild(slots_t *t, struct slots_part *p, size_t cap, bool (*drop)(void *, const slot_t *), void *ctx)
 {
-    slots_t bigger = {.v = mem_zalloc(cap * sizeof(slot_t)), .cap = cap};
-    for (size_t i = 0; i < t->cap; i++) {
-        const slot_t *s = &t->v[i];
-        if ((s->key.hi == 0 && s->key.lo == 0) || (drop != NULL && drop(ctx, s)))
+    struct slots_part other = {.v = cap > 0 ? mem_zalloc(cap * sizeof(slot_t)) : NULL, .cap = cap};
+    for (size_t i = 0; i < p->cap; i++) {
+        const slot_t *s = &p->v[i];
+        if (!slots_used(s) || (drop != NULL && drop(ctx, s)))
             continue;
-        *slots_probe(&bigger, s->key) = *s;
-        bigger.n++;
+        *slots_probe(&other, s->key) = *s;
+        other.n++;
     }
-    free(t->v);
-    *t = bigger;
+    t->cap += other.cap - p->cap;
+    t->n += other.n - p->n;
+    free(p->v);
+    *p = other;
 }
 
 slot_t *slots_put(slots_t *t, digest_t key, bool *fresh)
 {
-    slot_t *s = slots_probe(t, key);
-    *fresh = !hash_eq(s->key, key);
+    struct slots_part *p = slots_part(t, key);
+    slot_t *s = p->cap > 0 ? slots_probe(p, key) : NULL;
+    *fresh = s == NULL || !hash_eq(s->key, key);
     if (!*fresh)
         return s;
-    if ((t->n + 1) * 2 > t->cap) {
-        slots_rebuild(t, t->cap * 2, NULL, NULL);
-        s = slots_probe(t, key);
+    if ((p->n + 1) * 4 > p->cap * 3) {
+        slots_rebuild(t, p, p->cap > 0 ? p->cap * 2 : SLOTS_FIRST, NULL, NULL);
+        s = slots_probe(p, key);
     }
     s->key = key;
+    p->n++;
     t->n++;
     return s;
 }
 
-size_t slots_sweep(slots_t *t, bool (*drop)(void *ctx, const slot_t *s), void *ctx)
+size_t slots_sweep(slots_t *t, size_t part, bool (*drop)(void *ctx, const slot_t *s), void *ctx)
 {
-    size_t before = t->n;
-    slots_rebuild(t, t->cap, drop, ctx);
-    size_t fit = SLOTS_FIRST;
-    while (fit < t->n * 4)
+    struct slots_part *p = &t->part[part];
+    size_t before = p->n, fit = SLOTS_FIRST;
+    if (before == 0)
+        return 0;
+    slots_rebuild(t, p, p->cap, drop, ctx);
+    while (fit < p->n * 2)
         fit *= 2;
-    if (fit < t->cap)
-        slots_rebuild(t, fit, NULL, NULL);
-    return before - t->n;
+    if (fit < p->cap)
+        slots_rebuild(t, p, p->n > 0 ? fit : 0, NULL, NULL);
+    return before - p->n;
 }
 
 void invalidated_release(invalidated_t *t)

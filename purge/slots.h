@@ -14,22 +14,31 @@ typedef struct slot {
     uint8_t kind;
 } slot_t;
 
-/* Open addressing, linear probing, at most half full. Nothing is deleted one by one: collapse and compaction rebuild.
- */
+enum { SLOTS_PARTS = 256 };
+
+/* Open addressing, linear probing, at most three quarters full, in parts by the key: what grows, shrinks or is swept
+ * under the ledger's lock is one part at a time, half a megabyte at the ceiling. Nothing is deleted one by one. */
 typedef struct slots {
-    slot_t *v;
-    size_t cap, n;
+    struct slots_part {
+        slot_t *v;
+        size_t cap, n;
+    } part[SLOTS_PARTS];
+    size_t cap, n; /* of all */
 } slots_t;
 
 void slots_init(slots_t *t);
 void slots_release(slots_t *t);
 slot_t *slots_find(const slots_t *t, digest_t key);       /* NULL when it isn't there */
 slot_t *slots_put(slots_t *t, digest_t key, bool *fresh); /* valid until the next slots_put */
-/* Drops the values for which drop() is true. Returns how many. */
-size_t slots_sweep(slots_t *t, bool (*drop)(void *ctx, const slot_t *s), void *ctx);
+/* Drops the values of one part for which drop() is true. Returns how many. */
+size_t slots_sweep(slots_t *t, size_t part, bool (*drop)(void *ctx, const slot_t *s), void *ctx);
 /* The key of a value: kinds (and lengths of prefixes) never meet. */
 digest_t slots_key(ledger_kind_t kind, digest_t digest, uint32_t length);
 
+static inline bool slots_used(const slot_t *s)
+{
+    return s->key.hi != 0 || s->key.lo != 0;
+}
 static inline uint64_t slots_last(const ledger_marks_t *m)
 {
     uint64_t a = m->hard > m->soft ? m->hard : m->soft;

@@ -184,6 +184,11 @@ msec_t fetch_started(const fetch_t *f)
     return f->started_wall;
 }
 
+uint64_t fetch_began(const fetch_t *f)
+{
+    return f->spec.began;
+}
+
 const cache_key_t *fetch_key(const fetch_t *f)
 {
     return &f->key;

@@ -106,6 +106,7 @@ typedef struct fetch_interim {
 /* The one after `last` (NULL: the first); NULL if there is none (yet). */
 const fetch_interim_t *fetch_interim(const fetch_t *f, const fetch_interim_t *last);
 msec_t fetch_started(const fetch_t *f); /* wall */
+uint64_t fetch_began(const fetch_t *f); /* ledger position that its response will carry */
 const cache_key_t *fetch_key(const fetch_t *f);
 bool fetch_shares(const fetch_t *f);
 bool fetch_past_shields(const fetch_t *f);

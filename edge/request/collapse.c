@@ -131,6 +131,20 @@ static void collapse_settled(fetch_t *f, void *arg)
     }
 }
 
+uint64_t collapse_oldest(collapse_t *c)
+{
+    uint64_t oldest = UINT64_MAX;
+    for (size_t i = 0; i < COLLAPSE_SHARDS; i++) {
+        pthread_mutex_lock(&c->shard[i].mutex);
+        for (size_t b = 0; b < COLLAPSE_BUCKETS; b++)
+            for (const collapse_entry_t *e = c->shard[i].bucket[b]; e != NULL; e = e->next)
+                if (fetch_began(e->fetch) < oldest)
+                    oldest = fetch_began(e->fetch);
+        pthread_mutex_unlock(&c->shard[i].mutex);
+    }
+    return oldest;
+}
+
 /* ---- starting ---- */
 
 static bool collapse_stale_allowed(request_t *rq)

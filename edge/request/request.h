@@ -18,6 +18,8 @@
 typedef struct collapse collapse_t; /* the running fetches of the process, by key */
 collapse_t *collapse_new(void);
 void collapse_free(collapse_t *c); /* nothing may be running */
+/* The ledger position at which the oldest of them began; UINT64_MAX: none runs. Any thread. */
+uint64_t collapse_oldest(collapse_t *c);
 
 typedef struct request_env {
     loop_t *loop;

@@ -294,6 +294,13 @@ void world_purge(world_t *w, ledger_kind_t kind, const char *what, mark_t level)
     ledger_append(w->ledger, &(ledger_entry_t){.level = level, .values = &v, .n = 1, .boot = w->now.boot}, &collapsed);
 }
 
+static uint32_t world_verdict(void *arg, const warm_subject_t *s, uint64_t after, uint64_t *upto)
+{
+    world_t *w = arg;
+    ledger_subject_t subject = {.uri = s->uri, .uri_digest = s->uri_digest, .tags = s->tags, .tags_n = s->tags_n};
+    return ledger_check(w->ledger, &subject, after, upto);
+}
+
 static void world_on_evict(object_t *o, store_why_t why, void *arg)
 {
     world_t *w = arg;
@@ -365,7 +372,12 @@ world_t *world_open(const world_options_t *o)
     if (o->disk) {
         char path[128];
         snprintf(path, sizeof path, "%s/warm", w->state);
-        warm_options_t wo = {.path = path, .size = 64 << 20, .epoch = ledger_epoch(w->ledger), .commit_ms = 1};
+        warm_options_t wo = {.path = path,
+                             .size = 64 << 20,
+                             .epoch = ledger_epoch(w->ledger),
+                             .commit_ms = 1,
+                             .verdict = world_verdict,
+                             .verdict_arg = w};
         cr_assert_eq(warm_open(&wo, &w->warm, err), ERR_OK, "%s", err);
     }
     w->collapse = collapse_new();
