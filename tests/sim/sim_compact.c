@@ -229,7 +229,7 @@ static void setup(void)
     span_t uri = SPAN("h/a");
     subject = (ledger_subject_t){.uri = uri, .uri_digest = key_uri_digest(uri), .tags = &tag, .tags_n = 1};
 }
-TestSuite(sim_compact, .init = setup, .timeout = 300);
+TestSuite(sim_compact, .init = setup);
 
 Test(sim_compact, no_order_serves_what_was_purged_or_loses_what_was_not)
 {

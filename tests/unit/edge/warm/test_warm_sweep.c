@@ -38,7 +38,7 @@ static void end(void)
     disk_remove(&d);
     ledger_free(ledger);
 }
-TestSuite(warm_sweep, .init = begin, .fini = end, .timeout = 120);
+TestSuite(warm_sweep, .init = begin, .fini = end);
 
 static uint64_t purge(uint64_t n, mark_t level)
 {
