@@ -100,7 +100,7 @@ static void fetch_fill_disowned(fetch_t *f, int status)
     const fetch_response_t *r = &f->response;
     object_t *old = f->spec.validate;
     bool forbidden = r->storable == STORABLE_NO_STORE || r->storable == STORABLE_PRIVATE;
-    if (old != NULL && f->spec.share && forbidden && status < 500 && !fields_has(&f->request, SPAN("authorization")))
+    if (old != NULL && forbidden && status < 500 && !fields_has(&f->request, SPAN("authorization")))
         store_remove(f->deps->store, old);
 }
 
@@ -130,7 +130,8 @@ static err_t fetch_fill_merge(fetch_t *f, const fields_t *fields, fields_t *merg
     return err;
 }
 
-/* A validation that succeeded: a new object around the stored bytes. */
+/* A validation that succeeded: a new object around the stored bytes. It takes the place of the old one also where the
+ * request went alone: what the origin says of a stored response updates it, whoever had it asked (RFC 9111 4.3.4). */
 static fetch_fill_verdict_t fetch_fill_not_modified(fetch_t *f, const fields_t *fields, msec_t now)
 {
     object_t *old = f->spec.validate;
@@ -156,7 +157,7 @@ static fetch_fill_verdict_t fetch_fill_not_modified(fetch_t *f, const fields_t *
     stored_describe(&meta, before.status, &with_age, &f->request, &f->spec.rules, f->request_time, now, &f->arena);
     meta.content_length = before.content_length;
     f->response.storable =
-        storable_decide(f->spec.method, &f->request, before.status, &with_age, &meta, &f->spec.rules, &f->arena);
+        storable_decide(METHOD_GET, &f->request, before.status, &with_age, &meta, &f->spec.rules, &f->arena);
     span_t selecting = SPAN_NONE;
     if (vary_pack(&f->arena, &with_age, &f->request, &selecting) != ERR_OK)
         f->response.storable = STORABLE_VARY_ANY;
@@ -168,7 +169,7 @@ static fetch_fill_verdict_t fetch_fill_not_modified(fetch_t *f, const fields_t *
         return FETCH_FILL_BAD;
     }
     f->response.validated = true;
-    f->response.sharable = f->spec.share && f->response.storable == STORABLE_YES && !f->response.stale_from_shield;
+    f->response.sharable = f->response.storable == STORABLE_YES && !f->response.stale_from_shield;
     fetch_fill_disowned(f, 304);
     return FETCH_FILL_OK;
 }

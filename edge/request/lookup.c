@@ -160,6 +160,25 @@ static request_go_t lookup_decide(request_t *rq)
     return REQUEST_MORE;
 }
 
+static bool lookup_match_after(const object_t *o, void *arg)
+{
+    request_t *rq = arg;
+    stored_t meta = object_meta(o);
+    return (meta.flags & STORED_HIT_FOR_MISS) == 0 && meta.response_time >= object_meta(rq->stored).response_time &&
+           lookup_match(o, rq);
+}
+
+/* A note says what came last: whatever was stored after it, by an origin whose clock is behind, stands before it. */
+static void lookup_past_note(request_t *rq)
+{
+    if (rq->stored == NULL || (object_meta(rq->stored).flags & STORED_HIT_FOR_MISS) == 0)
+        return;
+    object_t *o = store_lookup(rq->env->store, rq->key.digest, lookup_match_after, rq);
+    if (o != NULL)
+        request_take(&rq->stored, o);
+    object_unref(o);
+}
+
 request_go_t lookup_step(request_t *rq)
 {
     if (rq->promotion != NULL)
@@ -171,6 +190,7 @@ request_go_t lookup_step(request_t *rq)
         object_unref(rq->stored);
         rq->stored = o;
     }
+    lookup_past_note(rq);
     if (rq->stored == NULL && lookup_disk(rq))
         return REQUEST_WAIT;
     return rq->stored != NULL ? lookup_decide(rq) : lookup_missed(rq);

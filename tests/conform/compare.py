@@ -78,7 +78,7 @@ class Case:
             self.open.append(c)
             self.meaning[c["call"]] = (self.asked[joined(c["fields"], "x-q")], self.d.now, len(self.stored))
         for c in reply["clients"]:
-            self.done[c["client"]] = dict(c, at=self.d.now)
+            self.done[c["client"]] = dict(c, at=self.d.now, stored=list(self.stored))
 
     # ---- the origin ----
 
@@ -106,8 +106,8 @@ class Case:
             if picked:
                 etag = picked[-1].get("etag")
                 out = self.gen.not_modified(now, etag)
-                self.take(self.d.do("answer", call=call["call"], status=304, fields=out, body=""))
                 self.freshen(picked, out, call)
+                self.take(self.d.do("answer", call=call["call"], status=304, fields=out, body=""))
                 return "304"
         self.tokens += 1
         token = f"t{self.number}-{self.tokens}"
@@ -125,16 +125,23 @@ class Case:
         return "error" if status in (500, 502, 503, 504) else "new"
 
     def freshen(self, picked, out, call):
+        """RFC 9111 4.3.4. A strong entity tag names what is updated. Else it is the most recent of those that correspond,
+        or the one that was asked about: which one that is depends on what the cache has kept, so each gets its update and
+        nothing is owed for any."""
+        etag = joined(out, "etag") or picked[-1].get("etag")
+        unsure = not etag or etag.startswith("W/")
+        for token in dict.fromkeys(s.token for s in picked):
+            now = [s for s in self.stored if s.token == token and not s.superseded and
+                   (s in picked or any(s.may_store(r) for r in readings(s.fields)))]
+            for s in now if unsure or token == picked[-1].token else []:
+                self.freshen_one(s, out, call, unsure or len(now) > 1)
+
+    def freshen_one(self, s, out, call, unsure):
         cause, asked, _ = self.meaning[call["call"]]
-        now = self.d.now
-        for s in picked:
-            if (joined(out, "etag") or s.get("etag") or "").startswith("W/") or not s.get("etag"):
-                s.doubtful = True  # which of several such it freshens is the cache's to find out (RFC 9111 4.3.4)
-        s = picked[-1]
-        fresh = s.freshened(out, cause["fields"], asked, now)
-        fresh.doubtful |= s.doubtful or joined(out, "etag") is None
+        fresh = s.freshened(out, cause["fields"], asked, self.d.now)
+        fresh.doubtful |= s.doubtful or unsure or joined(out, "etag") is None
         own = [k for k in ("if-none-match", "if-modified-since") if lines(cause["fields"], k) and lines(cause["fields"], k) == lines(call["fields"], k)]
-        if own or lines(cause["fields"], "authorization") or "no-store" in Directives(lines(cause["fields"], "cache-control")) or (
+        if own or unsure or lines(cause["fields"], "authorization") or "no-store" in Directives(lines(cause["fields"], "cache-control")) or (
                 not any(fresh.may_store(r) for r in readings(fresh.fields)) and
                 any(fresh.without_request().may_store(r) for r in readings(fresh.fields))):
             # an answer to the client's own condition need not be kept, and RFC 9111 3.5 and 5.2.1.5 may forbid it
@@ -247,7 +254,7 @@ class Case:
         if token is None:
             self.judge_local(request, status, before, began, forwarded, outcomes)
             return
-        states = [s for s in self.stored if s.token == token]
+        states = [s for s in client["stored"] if s.token == token]
         if not states:
             return  # an answer to a method that is not stored
         s = states[-1]
@@ -335,12 +342,13 @@ class Case:
             for name in s.kept_from_others():
                 if lines(fields, name) and s.has(name):
                     wrong.append(f"{s.token}: {name} is not for a reuse without validation (RFC 9111 5.2.2.4, 5.2.2.7)")
+        for name in s.gone:
+            if lines(fields, name):
+                wrong.append(f"{s.token}: {name} was not to be stored (RFC 9111 3.1)")
         if status == 200 and not s.doubtful:
             gone = s.kept_from_others() | {"age", "date", "connection", "content-length", "set-cookie", "x-id", "via", "cdn-cache-control",
                                            "brink-cdn-cache-control", "surrogate-control"}
-            loose = set()
-            for r in readings(s.fields):
-                loose |= set(r.names("no-cache") or []) | set(r.names("private") or [])
+            loose = s.named_by_any() | s.unsure
             for name in {k for k, _ in s.fields} - gone - loose:
                 if [v.strip() for v in lines(fields, name)] != [v.strip() for v in lines(s.fields, name)]:
                     wrong.append(f"{s.token}: {name} is {lines(fields, name)} instead of {lines(s.fields, name)} (RFC 9111 3.2)")

@@ -128,6 +128,8 @@ class Stored:
         self.superseded = False
         self.transient = False    # what a 304 made of it for one request only
         self.kept = False         # Cache-Status said `stored`
+        self.gone = set()         # fields that were not to be stored (RFC 9111 3.1), until a 304 brings them again
+        self.unsure = set()       # … or only in one reading
         values = lines(fields, "date")
         self.date = date(values[0], got / 1000) if len(values) == 1 else None
         self.date = got if self.date is None else self.date * 1000
@@ -278,7 +280,7 @@ class Stored:
                 return False
             if r.seconds("s-maxage") is None:
                 return True
-        if limit is not None or least is not None:
+        if (limit is not None and "max-stale" not in wish) or least is not None:
             return False  # RFC 9111 5.2.1.1: no stale response without max-stale
         return late <= self.window(r, "stale-while-revalidate")[1]
 
@@ -367,6 +369,10 @@ class Stored:
             return set()
         return set.intersection(*sets)
 
+    def named_by_any(self):
+        """Fields that some reading says so of. RFC 9111 3.1: both directives "prevent storage of header fields"."""
+        return {n for r in readings(self.fields) for n in (r.names("no-cache") or []) + (r.names("private") or [])}
+
     # ---- RFC 9111 3.2, 4.3.4 ----
 
     def freshened(self, fields, request, asked, got):
@@ -374,9 +380,12 @@ class Stored:
         skip = ("content-length", "content-encoding", "content-type", "content-range", "connection", "x-id")
         new = {k for k, _ in fields} - set(skip)
         drop = new | {"age", "date"}  # both are about the moment of the validation
-        merged = [(k, v) for k, v in self.fields if k not in drop]
+        every, some = self.kept_from_others(), self.named_by_any()
+        merged = [(k, v) for k, v in self.fields if k not in drop | every]
         merged += [(k, v) for k, v in fields if k in new]
         s = Stored(self.token, self.status, merged, self.method, request, asked, got, self.rules, self.body)
+        s.gone = (self.gone | every) - new
+        s.unsure = (self.unsure | some) - new
         s.doubtful = bool(lines(request, "authorization") or lines(self.request, "authorization"))
         return s
 

@@ -181,3 +181,49 @@ Test(sim_conform, no_cache_holds_when_the_override_is_over)
     world_end(w, world_last_call(w), UPSTREAM_FIRST_BYTE_TIMEOUT);
     world_free(w);
 }
+
+/* … nor, under another Vary, what came after it with an earlier Date. */
+Test(sim_conform, a_note_of_another_variant_does_not_hide_what_came_after_it)
+{
+    world_t *w = world_new(NULL, NULL);
+    world_get(w, 0, "/a", NULL);
+    world_answer(w, w->call[0], 200, "cache-control: no-store\nvary: origin", "not shared");
+    world_get(w, 0, "/a", NULL);
+    world_answer(w, w->call[1], 200, "date: Tue, 14 Nov 2023 22:13:00 GMT\n" FRESH, "from a slow clock");
+    is_body(world_get(w, 0, "/a", NULL), 200, "from a slow clock");
+    cr_expect_eq(w->calls, 2);
+    world_free(w);
+}
+
+/* RFC 9111 4.3.4: a 304 updates what is stored, also where the request that it answers went alone. */
+Test(sim_conform, a_validation_on_its_own_updates_what_is_stored)
+{
+    world_t *w = world_new(NULL, NULL);
+    world_get(w, 0, "/a", NULL);
+    world_answer(w, world_last_call(w), 200, "etag: \"v1\"", "abcdef");
+    world_get(w, 0, "/a", NULL);
+    world_client_t *b = world_get(w, 0, "/a", "range: bytes=0-3");
+    world_answer(w, w->call[1], 304, "etag: \"v1\"", "");
+    cr_assert_eq(w->calls, 3, "what is stale at once is shared with nobody who waited");
+    world_answer(w, w->call[2], 304, "etag: \"v1\"\ncache-control: max-age=60", "");
+    is_body(b, 206, "abcd");
+    is_body(world_get(w, 0, "/a", NULL), 200, "abcdef");
+    cr_expect_eq(w->calls, 3);
+    world_free(w);
+}
+
+/* … and one that forbids to keep it ends it, whoever asked. */
+Test(sim_conform, a_validation_on_its_own_ends_what_may_not_be_kept)
+{
+    world_t *w = world_new(NULL, NULL);
+    world_get(w, 0, "/a", NULL);
+    world_answer(w, world_last_call(w), 200, "etag: \"v1\"", "abcdef");
+    world_get(w, 0, "/a", NULL);
+    world_get(w, 0, "/a", "range: bytes=0-3");
+    world_answer(w, w->call[1], 304, "etag: \"v1\"", "");
+    world_answer(w, w->call[2], 304, "etag: \"v1\"\ncache-control: private", "");
+    world_get(w, 0, "/a", NULL);
+    cr_assert_eq(w->calls, 4);
+    cr_expect(!fields_has(&w->call[3]->fields, SPAN("if-none-match")));
+    world_free(w);
+}
