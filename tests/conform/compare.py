@@ -8,6 +8,7 @@ ends with 1 if there was a violation (something was served that no lawful readin
 argued for, or an answer that contradicts what is stored. --only CASE tells one case step by step."""
 import argparse
 import collections
+import copy
 import json
 import re
 import subprocess
@@ -78,7 +79,8 @@ class Case:
             self.open.append(c)
             self.meaning[c["call"]] = (self.asked[joined(c["fields"], "x-q")], self.d.now, len(self.stored))
         for c in reply["clients"]:
-            self.done[c["client"]] = dict(c, at=self.d.now, stored=list(self.stored))
+            self.done[c["client"]] = dict(c, at=self.d.now, stored=list(self.stored),
+                                          superseded={id(s) for s in self.stored if s.superseded})
 
     # ---- the origin ----
 
@@ -216,7 +218,7 @@ class Case:
             self.bad("only-if-cached was forwarded (RFC 9111 5.2.1.7)")
         if not self.rules.cache:
             return
-        last = [s for s in before if not s.superseded and matches(s, request["fields"])][-1:]
+        last = [s for s in before if not s.superseded and matches(s, request["fields"], True)][-1:]
         for s in last:
             if s.should(request["fields"], now) and s.status != 206:
                 later = before[before.index(s) + 1:]
@@ -273,24 +275,24 @@ class Case:
                 self.bad(f"{token} was shared with a request that may not have it")
             return
         validated = outcomes is not None and "304" in outcomes and len(states) > 1 and s.got > s.asked - 1 and s not in before
+        was = self.then(before, token, client)
         if validated:
             self.count["validated"] += 1
         elif outcomes and ("error" in outcomes or "unreachable" in outcomes):
             self.count["on error"] += 1
-            was = [b for b in before if b.token == token]
             if not any(b.may_on_error(request["fields"], now, "unreachable" in outcomes) or b.may(request["fields"], began) for b in was):
                 self.bad(f"{token} was served when the origin failed, but nothing allows that (RFC 5861 4, RFC 9111 4.2.4): "
                          f"age {s.age(now)}, lifetimes {[s.lifetime(r) for r in readings(s.fields)]}")
         elif outcomes is not None and hit is False:
-            if not any(b.may(request["fields"], began) for b in before if b.token == token):
+            if not any(b.may(request["fields"], began) for b in was):
                 self.bad(f"{token} was served after a forward that did not validate it: {own}")
         else:
             self.count["hits"] += 1
-            was = [b for b in before if b.token == token]
             if not any(b.may(request["fields"], began) for b in was):
                 self.bad(f"{token} was served without asking: age {s.age(began)}, lifetimes "
                          f"{[s.lifetime(r) for r in readings(s.fields)]}, {own} (RFC 9111 4)")
-            newer = [b for b in before if before.index(b) > before.index(was[-1]) and b.date >= was[-1].date and
+            at = max(i for i, b in enumerate(before) if b.token == token)
+            newer = [b for b in before[at + 1:] if b.date >= was[-1].date and
                      b.kept and b.should(request["fields"], began) and not b.argued(request["fields"])]
             if newer:
                 self.bad(f"{token} was served though {newer[-1].token} is more recent (RFC 9111 4)")
@@ -298,6 +300,13 @@ class Case:
                  for one in reversed(states) if validated or one in before]
         for text in min(found, key=len):
             self.bad(text)
+
+    def then(self, before, token, client):
+        """The states of a response when this client was answered: another's validation may have come since."""
+        states = [copy.copy(b) for b in before if b.token == token]
+        for then, b in zip(states, (b for b in before if b.token == token)):
+            then.superseded = id(b) in client["superseded"]
+        return states
 
     def shareable_while_fetched(self, s, request):
         """A response that came just now may answer requests that waited for it, even if it is stale at once: nothing
@@ -309,7 +318,7 @@ class Case:
         """brink's own answer, without a response of the origin in it."""
         method, wish = request["method"], Directives(lines(request["fields"], "cache-control"))
         if status == 504 and wish.surely("only-if-cached") and not forwarded:
-            last = [s for s in before if not s.superseded and matches(s, request["fields"])][-1:]
+            last = [s for s in before if not s.superseded and matches(s, request["fields"], True)][-1:]
             for s in last if method in ("GET", "HEAD") and len(last) == len(before) else []:
                 if s.kept and self.rules.cache and s.should(request["fields"], began) and not s.argued(request["fields"]):
                     self.bad(f"504 though {s.token} could have been used (RFC 9111 5.2.1.7)")

@@ -288,7 +288,7 @@ class Stored:
         return True  # RFC 9111 3.5 restricts responses to requests with credentials, not these to others' responses
 
     def should_under(self, r, request, now):
-        if not self.should_store(r) or self.invalid or self.doubtful or self.superseded or not matches(self, request):
+        if not self.should_store(r) or self.invalid or self.doubtful or self.superseded or not matches(self, request, True):
             return False
         if r.flag("no-cache") and (r.names("no-cache") is None):
             return False
@@ -415,7 +415,8 @@ def selecting(name, fields):
     return split_list(value)[0]
 
 
-def matches(stored, request):
+def matches(stored, request, strictly=False):
+    """`strictly`: so that every cache must find it; to choose by preference it only may (RFC 9111 4.1)."""
     vary = joined(stored.fields, "vary")
     if vary is None:
         return True
@@ -424,7 +425,7 @@ def matches(stored, request):
         return False
     for name in names:
         if selecting(name, stored.request) != selecting(name, request):
-            if name == "accept-language" and prefers(stored, request):
+            if name == "accept-language" and not strictly and prefers(stored, request):
                 continue
             return False
     return True
