@@ -34,7 +34,7 @@ enum {
 
 static _Atomic uint64_t version[KEYS]; /* of the page at the origin */
 static _Atomic uint64_t purged[KEYS];  /* version that the last purge is known to have made the least */
-static _Atomic uint64_t complete, aborted, left, resumed, failures;
+static _Atomic uint64_t complete, refused, aborted, left, resumed, failures;
 static atomic_int busy; /* clients and calls that are alive */
 static atomic_bool stop;
 
@@ -330,7 +330,11 @@ static void client_end(client_t *c)
 static void client_finished(client_t *c)
 {
     atomic_fetch_add(c->cut ? &aborted : &complete, 1);
-    EXPECT(c->status == 200 || c->status == 206 || c->status == 502 || c->status == 504, "status %d", c->status);
+    /* 503: so many bodies are cut that the origin may be found out of order and tried by one request at a time. */
+    EXPECT(c->status == 200 || c->status == 206 || c->status == 502 || c->status == 503 || c->status == 504,
+           "status %d", c->status);
+    if (c->status == 503)
+        atomic_fetch_add(&refused, 1);
     if (c->cut || c->status >= 500)
         return;
     EXPECT(c->length < 0 || (size_t)c->length == c->bytes, "%zu bytes, %lld announced", c->bytes, (long long)c->length);
@@ -495,7 +499,7 @@ int main(void)
     store_stats(store, &stats);
     EXPECT(stats.reserved == 0, "%llu bytes were never given back", (unsigned long long)stats.reserved);
     EXPECT(stats.used <= stats.budget, "over the budget");
-    EXPECT(complete > 1000 && aborted > 0 && left > 0, "that was no test");
+    EXPECT(complete - refused > 1000 && aborted > 0 && left > 0, "that was no test");
     for (unsigned i = 0; i < THREADS; i++) {
         EXPECT(side[i].env.in_flight == 0, "requests are left");
         loop_release(&side[i].loop);
