@@ -1,5 +1,5 @@
-/* The memory is walked all the time, since that also frees what is dead. The disk is walked only when the ledger has
- * grown so far that forgetting is worth a page read of every record. */
+/* The memory is walked all the time, since that also frees what is dead. The disk is walked once a day, and more often
+ * only when the ledger has grown so far that forgetting is worth a page read of every record. */
 #include "edge/node_upkeep.h"
 
 typedef struct node_upkeep_walk {
@@ -13,10 +13,10 @@ void node_upkeep_init(node_upkeep_t *u, store_t *store, purge_t *purge, collapse
                          .purge = purge,
                          .collapse = collapse,
                          .disk = disk,
-                         .worth = NODE_UPKEEP_WORTH,
                          .disk_worth = NODE_UPKEEP_DISK_WORTH,
                          .every = NODE_UPKEEP_EVERY,
-                         .disk_every = NODE_UPKEEP_DISK_EVERY};
+                         .disk_every = NODE_UPKEEP_DISK_EVERY,
+                         .disk_least = NODE_UPKEEP_DISK_LEAST};
 }
 
 /* Hard-purged responses and those that can never be used again need not wait for eviction; stale ones make room first.
@@ -44,7 +44,10 @@ static bool node_upkeep_due(msec_t last, msec_t every, msec_t now)
 static void node_upkeep_disk(node_upkeep_t *u, warm_t *warm, const ledger_stats_t *s, msec_t now)
 {
     bool running = warm_swept(warm) < u->goal, urgent = s->values * 2 >= s->max_values;
-    if (running || s->values < u->disk_worth || !(urgent || node_upkeep_due(u->disk_at, u->disk_every, now)))
+    if (u->disk_at == 0)
+        u->disk_at = now; /* a start has other things to do */
+    msec_t every = urgent ? 0 : s->values >= u->disk_worth ? u->disk_every : u->disk_least;
+    if (running || s->values == 0 || !node_upkeep_due(u->disk_at, every, now))
         return;
     u->disk_at = now;
     u->goal = s->head;
@@ -59,7 +62,7 @@ static void node_upkeep_compact(node_upkeep_t *u, warm_t *warm, msec_t now)
         return;
     if (warm != NULL)
         node_upkeep_disk(u, warm, &s, now);
-    if (s.values < u->worth || !node_upkeep_due(u->compacted_at, u->every, now))
+    if (s.values == 0 || !node_upkeep_due(u->compacted_at, u->every, now))
         return;
     uint64_t floor = u->memory, disk = warm != NULL ? warm_swept(warm) : floor;
     if (disk < floor)

@@ -13,24 +13,26 @@
 #include "edge/request/request.h"
 
 enum {
-    NODE_UPKEEP_STEPS = 20000,                   /* stored responses looked at in a tick */
-    NODE_UPKEEP_WORTH = 4096,                    /* values of the ledger that are worth a compaction */
-    NODE_UPKEEP_DISK_WORTH = 128 * 1024,         /* and a walk over the disk, which reads a page of each record */
-    NODE_UPKEEP_EVERY = 60 * MSEC_PER_SEC,       /* between two compactions */
-    NODE_UPKEEP_DISK_EVERY = 3600 * MSEC_PER_SEC /* between two walks over the disk, unless the ledger is half full */
+    NODE_UPKEEP_STEPS = 20000,           /* stored responses looked at in a tick */
+    NODE_UPKEEP_DISK_WORTH = 128 * 1024, /* values of the ledger that are worth more than a walk over the disk a day: it
+                                            reads a page of each record */
+    NODE_UPKEEP_EVERY = 60 * MSEC_PER_SEC,        /* between two compactions */
+    NODE_UPKEEP_DISK_EVERY = 3600 * MSEC_PER_SEC, /* between two walks over the disk that are worth it, unless the
+                                                     ledger is half full */
+    NODE_UPKEEP_DISK_LEAST = 86400 * MSEC_PER_SEC /* and between two walks as long as there is any value */
 };
 
 typedef struct node_upkeep {
     store_t *store;
     purge_t *purge;
     collapse_t *collapse;
-    bool disk;                /* there is one: without it (handed over) nothing may be forgotten */
-    size_t worth, disk_worth; /* 0: as above */
-    msec_t every, disk_every; /* as above */
+    bool disk;         /* there is one: without it (handed over) nothing may be forgotten */
+    size_t disk_worth; /* as above; so below */
+    msec_t every, disk_every, disk_least;
     /* ---- its own ---- */
     uint64_t cursor, began, memory; /* of the walk; head when it began; head when the last completed one began */
     uint64_t goal;                  /* of the walk over the disk */
-    msec_t compacted_at, disk_at;   /* boot; 0: never */
+    msec_t compacted_at, disk_at;   /* boot; 0: not yet */
 } node_upkeep_t;
 
 void node_upkeep_init(node_upkeep_t *u, store_t *store, purge_t *purge, collapse_t *collapse, bool disk);

@@ -218,6 +218,8 @@ static void node_measure_purge(node_t *n)
     metrics_gauge_set(METRIC_PURGE_POSITION, 0, (int64_t)p.position);
     metrics_gauge_set(METRIC_LEDGER_ENTRIES, 0, (int64_t)p.ledger.values);
     metrics_gauge_set(METRIC_LEDGER_BYTES, 0, (int64_t)p.ledger.bytes);
+    metrics_gauge_set(METRIC_LEDGER_FLOOR_RAISED, 0, (int64_t)p.ledger.collapses);
+    metrics_gauge_set(METRIC_REDIS_RECONNECTS, 0, (int64_t)p.reconnects);
     metrics_gauge_set(METRIC_JOURNAL_WAITING, 0, (int64_t)p.undelivered);
     metrics_gauge_set(METRIC_REDIS_CONNECTED, 0, p.redis == PURGE_REDIS_CONNECTED);
     for (unsigned k = 0; k < MESSAGE_KINDS; k++)

@@ -9,6 +9,7 @@
 #include "edge/base/clock.h"
 #include "edge/base/log.h"
 #include "edge/base/mem.h"
+#include "edge/tbl/metrics.h"
 #include "purge/api_priv.h"
 
 enum { API_AUDIT_BYTES = 1024 };
@@ -49,6 +50,15 @@ void api_reply_json(api_call_t *c, int status, const char *content_type, json_t 
     api_reply(c, &r);
 }
 
+static unsigned api_refusal(int status)
+{
+    return status == 401   ? LABEL_REFUSAL_TOKEN
+           : status == 403 ? LABEL_REFUSAL_SCOPE
+           : status == 429 ? LABEL_REFUSAL_RATE
+           : status == 503 ? LABEL_REFUSAL_UNAVAILABLE
+                           : LABEL_REFUSAL_SYNTAX;
+}
+
 void api_fail(api_call_t *c, int status, const char *title, const char *fmt, ...)
 {
     char detail[512];
@@ -56,6 +66,8 @@ void api_fail(api_call_t *c, int status, const char *title, const char *fmt, ...
     va_start(ap, fmt);
     vsnprintf(detail, sizeof detail, fmt, ap);
     va_end(ap);
+    if (c->req->method != METHOD_GET) /* a receipt is no purge */
+        metrics_add(METRIC_PURGE_REFUSED, api_refusal(status), 1);
     c->dialect->fail(c, status, title, detail);
 }
 

@@ -13,6 +13,7 @@
 #include "edge/base/clock.h"
 #include "edge/base/log.h"
 #include "edge/base/mem.h"
+#include "edge/tbl/metrics.h"
 #include "purge/purge_priv.h"
 
 pending_t *apply_pending_new(uint64_t number, const char *json, size_t json_n, const message_compiled_t *c)
@@ -243,6 +244,13 @@ static void apply_unreadable(purge_t *p, const stream_entry_t *e, const char *wh
         apply_gap(p, "an entry of another node can't be read", false);
 }
 
+/* IDs are times of the Redis server; where clocks differ by more than a purge takes, the least is nothing. */
+static void apply_measure(stream_id_t id)
+{
+    msec_t since = clock_now().wall - (msec_t)id.ms;
+    metrics_observe(METRIC_PURGE_EFFECT, 0, since > 0 ? since * 1000000 : 0);
+}
+
 static void apply_new(purge_t *p, const stream_entry_t *e, const message_t *m, arena_t *a)
 {
     message_compiled_t c;
@@ -261,8 +269,10 @@ static void apply_new(purge_t *p, const stream_entry_t *e, const message_t *m, a
     ledger_entry_t entry = {
         .level = c.level, .values = c.values, .n = c.n, .boot = p->loop.now.boot, .cursor = &p->cursor.at};
     journal_item_t item = {.values = c.values, .n = c.n, .level = c.level, .cursor = &p->cursor};
-    apply_count(p, m, PURGE_FROM_STREAM); /* before: who sees the effect sees the count */
+    apply_count(p, m,
+                e->by.n > 0 ? PURGE_FROM_NODE : PURGE_FROM_STREAM); /* before: who sees the effect sees the count */
     item.position = ledger_append(p->ledger, &entry, &item.collapse);
+    apply_measure(e->id);
     journal_record_t r = {.number = atomic_fetch_add(&p->next_number, 1),
                           .position = item.position,
                           .accepted = clock_now().wall,

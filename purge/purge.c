@@ -12,7 +12,7 @@
 #include "edge/base/mem.h"
 #include "purge/purge_priv.h"
 
-const char *const purge_source_names[PURGE_SOURCES] = {"api", "stream", "channel", "node"};
+const char *const purge_source_names[PURGE_SOURCES] = {"api", "stream", "channel", "node", "journal"};
 
 static const char *purge_keep_string(purge_t *p, const char *s)
 {
@@ -60,6 +60,7 @@ static bool purge_load_record(void *ctx, const journal_record_t *r)
         d->flags = r->flags;
         d->id = delivered ? id : (stream_id_t){0, 0};
         d->outside = true;
+        apply_count(p, &m, PURGE_FROM_JOURNAL);
         ledger_outside(p->ledger, d->values, d->n, d->boot);
         apply_enqueue(p, d);
     }
@@ -215,7 +216,8 @@ void purge_status(purge_t *p, purge_status_t *out)
                             .recorder = atomic_load(&p->recorder),
                             .undelivered = atomic_load(&p->undelivered),
                             .journal_errors = journal_errors(p->journal),
-                            .malformed = atomic_load(&p->malformed)};
+                            .malformed = atomic_load(&p->malformed),
+                            .reconnects = atomic_load(&p->reconnects)};
     ledger_cursor(p->ledger, &c);
     if (c.run_id[0] != '\0')
         redis_reply_id_text((stream_id_t){c.ms, c.seq}, out->cursor);

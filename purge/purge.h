@@ -96,6 +96,7 @@ typedef enum purge_source {
     PURGE_FROM_STREAM,
     PURGE_FROM_CHANNEL,
     PURGE_FROM_NODE,
+    PURGE_FROM_JOURNAL, /* of this node's earlier life, still on its way into the stream */
     PURGE_SOURCES
 } purge_source_t;
 
@@ -155,12 +156,12 @@ typedef struct purge_status {
     purge_redis_t redis;
     bool ready, in_doubt, recorder;
     size_t undelivered; /* accepted, not yet in the stream */
-    uint64_t journal_errors, malformed;
+    uint64_t journal_errors, malformed, reconnects;
     uint64_t count[MESSAGE_KINDS][PURGE_SOURCES]; /* brink_purges_total{kind,source} */
     ledger_stats_t ledger;
 } purge_status_t;
 
 void purge_status(purge_t *p, purge_status_t *out);
-extern const char *const purge_source_names[PURGE_SOURCES]; /* "api", "stream", "channel", "node" */
+extern const char *const purge_source_names[PURGE_SOURCES]; /* "api", "stream", "channel", "node", "journal" */
 
 #endif

@@ -92,7 +92,8 @@ struct purge {
     journal_t *journal;
     _Atomic uint64_t next_number;
     _Atomic bool ready, doubt;
-    _Atomic uint64_t gaps, malformed;
+    _Atomic uint64_t gaps, malformed, reconnects;
+    bool connected_before; /* S */
     _Atomic uint64_t count[MESSAGE_KINDS][PURGE_SOURCES];
     _Atomic size_t undelivered, undelivered_bytes;
     _Atomic bool connected, recorder;

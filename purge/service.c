@@ -30,6 +30,8 @@ static void service_up(void *ctx, redis_conn_t *c)
     purge_t *p = ctx;
     if (c == &p->stream_conn) {
         atomic_store(&p->connected, true);
+        atomic_fetch_add(&p->reconnects, p->connected_before);
+        p->connected_before = true;
         stream_up(p);
     } else if (c == &p->channel_conn) {
         channel_up(p);

@@ -7,6 +7,7 @@
 
 #include "edge/base/clock.h"
 #include "edge/base/mem.h"
+#include "edge/tbl/metrics.h"
 #include "purge/purge_priv.h"
 
 static void submit_release(submission_t *s)
@@ -205,6 +206,7 @@ err_t purge_submit(purge_t *p, const message_t *m, purge_done_fn *done, void *ct
         pthread_mutex_unlock(&p->gate);
         if (e == ERR_OK) {
             apply_count(p, m, PURGE_FROM_API);
+            metrics_observe(METRIC_PURGE_EFFECT, 0, clock_nanos() - began);
             if (p->o.sink.applied != NULL)
                 p->o.sink.applied(p->o.sink.ctx, position, c.level);
         }

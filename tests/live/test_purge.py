@@ -422,10 +422,31 @@ def test_a_name_that_is_live_elsewhere():
 
 
 def test_purge_metrics():
-    origin, node = alone()
+    redis = Redis()
+    origin, node = alone(redis=redis)
     node.purge(tags=["a"])
     node.purge(urls=["http://test.example/x"])
-    assert node.metric("brink_purges_total", kind="tag") == 1 and node.metric("brink_purges_total", kind="url") == 1, node.metrics()
+    redis.xadd({"tags": ["b", "c"]})
+    redis.cli("XADD", "brink:purge", "*", "purge", '{"hosts":["h.example"]}', "by", "other/1")
+    redis.publish("d")
+
+    def counts():
+        return [node.metric("brink_purges_total", kind=k, source=s) for k, s in
+                (("tag", "api"), ("url", "api"), ("tag", "stream"), ("host", "node"), ("tag", "channel"))]
+
+    eventually("counted where they came from", lambda: counts() == [1, 1, 2, 1, 1], timeout=20)
+    # Two accepted here, two entries of the stream; how long each took until it was in force.
+    assert node.metric("brink_purge_effect_seconds_count") == 4, node.metrics()
+    assert 0 <= node.metric("brink_purge_effect_seconds_sum") < 20 * SLOW
+    for ask, reason in (('{"tags": [1]}', "syntax"), ('{"tags": []}', "syntax")):
+        assert node.admin("/v1/purge", "POST", ask).status in (400, 422)
+    assert node.admin("/v1/purge", "POST", {"tags": ["x"]}, token="wrong").status == 401
+    assert node.metric("brink_purge_refused_total", reason="syntax") == 2 and node.metric("brink_purge_refused_total", reason="token") == 1
+    assert node.metric("brink_redis_reconnects_total") == 0 and node.metric("brink_redis_connected") == 1
+    redis.kill()
+    redis.start()
+    eventually("connected again", lambda: node.metric("brink_redis_reconnects_total") >= 1 and node.metric("brink_redis_connected") == 1, timeout=30)
+    assert node.metric("brink_ledger_floor_raised_total") == 0 and node.metric("brink_ledger_entries") >= 1
 
 
 if __name__ == "__main__":

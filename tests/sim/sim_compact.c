@@ -255,8 +255,7 @@ static world_t *world(node_upkeep_t *u, bool disk)
 {
     world_t *w = world_open(&(world_options_t){.disk = disk, .more = "memory: {size: 8MiB, max_object: 256KiB}"});
     node_upkeep_init(u, w->store, w->purge, w->collapse, disk);
-    u->worth = u->disk_worth = 1000;
-    u->every = u->disk_every = 0;
+    u->every = u->disk_every = u->disk_least = 0;
     return w;
 }
 
