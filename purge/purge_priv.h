@@ -118,6 +118,7 @@ struct purge {
     redis_conn_t stream_conn, channel_conn, command_conn; /* S */
     /* stream.c, S */
     bool has_cursor, caught_up; /* caught_up: on the present connection */
+    bool trusted;               /* and what was said on the channel is known, too */
     journal_cursor_t cursor;
     bool added_unknown; /* entries_added of the cursor is not known: take it, don't check it */
     msec_t disconnected_since;
@@ -178,6 +179,9 @@ void channel_up(purge_t *p);
 void channel_down(purge_t *p);
 void channel_push(purge_t *p, const redisReply *r);
 void channel_tick(purge_t *p);
+void channel_ask(purge_t *p); /* for the lease, or to renew it */
+/* What was said while this node didn't listen is in the stream, or a gap is in force. */
+bool channel_settled(const purge_t *p);
 void channel_stop(purge_t *p);
 void outbox_run(purge_t *p);
 void catchup_run(purge_t *p);

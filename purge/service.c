@@ -7,7 +7,7 @@
 #include "edge/base/log.h"
 #include "purge/purge_priv.h"
 
-enum { SERVICE_TICK = 1000, SERVICE_TURN = 100 };
+enum { SERVICE_TICK = 200, SERVICE_TURN = 100 };
 
 void service_ignore(void *ctx, const redisReply *r)
 {
@@ -39,6 +39,7 @@ static void service_up(void *ctx, redis_conn_t *c)
         redis_conn_send(c, PURGE_COMMAND_LIMIT, service_policy, p, 2, (span_t[]){SPAN("INFO"), SPAN("memory")});
         receipts_up(p);
         outbox_run(p);
+        channel_ask(p);
     }
 }
 
@@ -60,7 +61,7 @@ static void service_push(void *ctx, redis_conn_t *c, const redisReply *r)
     channel_push(ctx, r);
 }
 
-static void service_second(loop_timer_t *t)
+static void service_tick(loop_timer_t *t)
 {
     purge_t *p = CONTAINER_OF(t, purge_t, tick);
     channel_tick(p);
@@ -98,7 +99,7 @@ static void *service_run(void *arg)
     p->disconnected_since = p->started_boot = p->loop.now.boot;
     for (size_t i = first; i < n; i++)
         redis_conn_start(conns[i]);
-    p->tick.run = service_second;
+    p->tick.run = service_tick;
     if (n > 0)
         loop_timer_start(&p->loop, &p->tick, SERVICE_TICK);
     while (!p->stop_now) {

@@ -15,7 +15,12 @@
 #include "edge/base/mem.h"
 #include "purge/purge_priv.h"
 
-enum { STREAM_BLOCK = 1000, STREAM_PROBES = 2000, STREAM_BACKLOG = 8 * 1024 * 1024 };
+enum {
+    STREAM_BLOCK = 1000,
+    STREAM_BLOCK_SOON = 50, /* as long as it isn't known whether that is all */
+    STREAM_PROBES = 2000,
+    STREAM_BACKLOG = 8 * 1024 * 1024
+};
 
 static void stream_read(purge_t *p);
 
@@ -83,7 +88,7 @@ static void stream_woken(void *ctx, const redisReply *r)
 static void stream_wait(purge_t *p)
 {
     char id[STREAM_ID_TEXT], block[16];
-    snprintf(block, sizeof block, "%d", STREAM_BLOCK);
+    snprintf(block, sizeof block, "%d", p->trusted ? STREAM_BLOCK : STREAM_BLOCK_SOON);
     redis_reply_id_text(purge_cursor_id(p), id);
     redis_conn_send(&p->stream_conn, STREAM_BLOCK + PURGE_COMMAND_LIMIT, stream_woken, p, 8,
                     (span_t[]){SPAN("XREAD"), SPAN("BLOCK"), span_str(block), SPAN("COUNT"), SPAN("1"), SPAN("STREAMS"),
@@ -94,10 +99,15 @@ static void stream_at_end(purge_t *p)
 {
     if (!p->caught_up) {
         p->caught_up = true;
-        stream_ready(p);
         receipts_up(p);
         outbox_run(p);
     }
+    if (!p->trusted && channel_settled(p)) {
+        p->trusted = true;
+        stream_ready(p);
+    }
+    if (!p->trusted)
+        channel_ask(p);
     p->disconnected_since = 0;
     receipts_applied(p);
     catchup_run(p);
@@ -255,7 +265,7 @@ static void stream_unsettle(purge_t *p)
 
 static void stream_lost(purge_t *p, const stream_info_t *info)
 {
-    p->caught_up = false;
+    p->caught_up = p->trusted = false;
     p->probe_info = *info;
     p->probe_best = (stream_id_t){0, 0};
     p->probes_missing = p->probes = 0;
@@ -324,7 +334,7 @@ static void stream_checked(void *ctx, const redisReply *r)
 void stream_up(purge_t *p)
 {
     char id[STREAM_ID_TEXT];
-    p->caught_up = false;
+    p->caught_up = p->trusted = false;
     log_info("redis %s connected", p->o.redis.shown);
     redis_reply_id_text(purge_cursor_id(p), id);
     stream_multi(p, stream_checked, 4, (span_t[]){SPAN("XRANGE"), stream_name(p), span_str(id), span_str(id)});
@@ -332,7 +342,7 @@ void stream_up(purge_t *p)
 
 void stream_down(purge_t *p)
 {
-    p->caught_up = false;
+    p->caught_up = p->trusted = false;
     if (p->disconnected_since == 0)
         p->disconnected_since = p->loop.now.boot;
 }
@@ -342,10 +352,12 @@ void stream_down(purge_t *p)
 void stream_tick(purge_t *p)
 {
     msec_t now = p->loop.now.boot;
-    if (!atomic_load(&p->ready) && !redis_conn_up(&p->stream_conn) &&
+    bool deaf = p->caught_up && !channel_settled(p);
+    if (!atomic_load(&p->ready) && (deaf || !redis_conn_up(&p->stream_conn)) &&
         now - p->started_boot >= p->o.start_without_redis) {
-        log_warn("redis %s can't be reached; the node goes on without it", p->o.redis.shown);
-        apply_gap(p, "the node started without Redis", false);
+        log_warn("redis %s can't be %s; the node goes on without it", p->o.redis.shown,
+                 deaf ? "listened to" : "reached");
+        apply_gap(p, deaf ? "the node started without the channel" : "the node started without Redis", false);
         stream_ready(p);
     }
     if (atomic_load(&p->ready) && p->o.max_disconnected != MSEC_NEVER && p->disconnected_since != 0 &&

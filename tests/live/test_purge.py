@@ -317,6 +317,45 @@ def test_a_node_that_was_away_catches_up():
     assert node.status()["purge"]["gaps"] == 0
 
 
+def test_the_recorder_of_a_fleet_restarts():
+    """Faster than the others look, with a message meanwhile, also without a word: no gap, and nobody misses it."""
+    redis = Redis()
+    source = Counting()
+    node = Node(origins=[source.origin.url], redis=redis, disk=True)
+    other = Node(origins=[source.origin.url], name="edge-2", redis=redis)
+    redis.calm(node, other)
+    filled(node, "/p", "/q")
+    filled(other, "/r")
+    before = other.status()["purge"]["gaps"]
+    assert node.status()["purge"]["recorder"] and not other.status()["purge"]["recorder"]
+    node.stop()
+    redis.publish("http://test.example/p")
+    node.start()
+    assert body(node, "/p") != b"1" and body(node, "/q") in (b"1", b"2"), "ready means that what was said meanwhile is known"
+    assert body(other, "/r") == b"3" or other.get("/r").x_cache == "HIT"
+    for end in (other.kill, node.stop, other.kill):
+        end()
+        redis.publish("nothing")
+        (other if end == other.kill else node).start()
+    assert [node.status()["purge"]["gaps"], other.status()["purge"]["gaps"]] == [0, 0] and before <= 1
+    assert sum("gap" in e for e in redis.cli("XRANGE", "brink:purge", "-", "+").split("\n")) == 1, "of the first start"
+
+
+def test_the_only_node_missed_what_was_published():
+    redis = Redis()
+    source = Counting({"Cache-Control": "max-age=600", "Surrogate-Key": "t"}, etag='"e"')
+    node = Node(origins=[source.origin.url], redis=redis, disk=True)
+    for end in (node.stop, node.kill):
+        eventually("a hit", lambda: node.get("/p").x_cache == "HIT")
+        time.sleep(0.2)  # until it is on disk, also for kill
+        end()
+        redis.publish("t")
+        before = source.origin.count("/p")
+        node.start()
+        r = node.get("/p")
+        assert r.x_cache != "HIT" and source.origin.count("/p") == before + 1, ("ready, but it may have missed a purge", r)
+
+
 def test_redis_is_away_for_a_while():
     redis = Redis()
     origin, shield, edge = tiers(redis)
