@@ -109,6 +109,8 @@ typedef struct conf_site {
     span_t client_certificate, client_key; /* file names; absent: brink shows none to origins */
     span_t origin_host;                    /* absent: the client's Host goes up */
     uint64_t max_body;
+    const span_t *upgrade; /* protocols that a tunnel may be opened for */
+    size_t upgrade_n;
     uint32_t refill;
     bool early_refresh;
     bool server_timing;
@@ -212,6 +214,7 @@ typedef struct conf_disk {
 typedef struct conf_upstream {
     msec_t connect_timeout, first_byte_timeout, idle_timeout;
     msec_t total_timeout; /* MSEC_NEVER for never */
+    msec_t tunnel_timeout;
     bool http2;
     uint32_t retries;
     uint32_t retry_budget;             /* percent of the requests of the last seconds */

@@ -36,7 +36,7 @@ typedef struct conf_snapshot {
     X(SECRET)                                                                                                          \
     X(HOST) X(COUNT) X(SIZE) X(DURATION) X(DURATION_OR_NEVER) X(BOOL) X(SWITCH) X(AUTO) X(WORD) X(ADDRESS) X(SHA256)   \
         X(ALLOW) X(HOSTS) X(TARGET) X(ORIGIN) X(ORIGINS) X(TOKENS) X(QUERY) X(COMPRESS) X(GLOB) X(REDIS) X(REDIS_KEY)  \
-            X(CHANNEL) X(LOG_ACCESS) X(NETWORKS) X(CLIENT) X(MAP) X(MAPS)
+            X(CHANNEL) X(LOG_ACCESS) X(NETWORKS) X(CLIENT) X(UPGRADE) X(MAP) X(MAPS)
 
 typedef enum conf_kind {
 #define X(kind) CONF_KIND_##kind,

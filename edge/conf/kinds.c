@@ -119,6 +119,7 @@ const char *kind_doc(conf_kind_t kind)
         [CONF_KIND_LOG_ACCESS] = "word or file name",
         [CONF_KIND_NETWORKS] = "list of networks",
         [CONF_KIND_CLIENT] = "address | header:NAME",
+        [CONF_KIND_UPGRADE] = "list of protocols",
         [CONF_KIND_MAP] = "mapping",
         [CONF_KIND_MAPS] = "list of mappings",
     };

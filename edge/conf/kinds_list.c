@@ -1,5 +1,6 @@
 /* Lists of words, and what is like nothing else. */
 #include "edge/conf/kinds_priv.h"
+#include "edge/http/upgrade.h"
 
 bool kind_read_TOKENS(conf_reader_t *r, const conf_setting_t *s, const tree_t *node, char *base)
 {
@@ -121,4 +122,22 @@ bool kind_read_TARGET(conf_reader_t *r, const conf_setting_t *s, const tree_t *n
                            "`%s` must be a path as it is sent, without spaces and #: /healthz or /ping?from=cdn",
                            s->key);
     return kind_text(r, s, node, base);
+}
+
+bool kind_read_UPGRADE(conf_reader_t *r, const conf_setting_t *s, const tree_t *node, char *base)
+{
+    if (!kind_list(r, s, node))
+        return false;
+    span_t *v = kind_elements(r, s, node, base);
+    for (const tree_t *e = node->first; e != NULL; e = e->next) {
+        if (!kind_element_scalar(r, s, e))
+            return false;
+        if (e->text.n > 64 || !upgrade_permissible(e->text))
+            return reader_fail(r, ERR_SYNTAX, e,
+                               "`%s`: `%.*s` can't be tunnelled: write names as websocket or chat/2.0; HTTP and TLS in "
+                               "any version would let requests pass the cache unseen",
+                               s->key, SPAN_ARG(span_upto(e->text, 40)));
+        *v++ = arena_copy(r->arena, e->text);
+    }
+    return true;
 }

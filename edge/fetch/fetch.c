@@ -11,6 +11,7 @@
 #include "edge/base/clock.h"
 #include "edge/base/mem.h"
 #include "edge/fetch/fetch_priv.h"
+#include "edge/tbl/metrics.h"
 
 enum { FETCH_ARENA_MOST = 1024 * 1024 };
 
@@ -86,6 +87,7 @@ fetch_t *fetch_new(fetch_deps_t *deps, const fetch_spec_t *spec)
     f->spec.method_name = arena_copy(&f->arena, spec->method_name);
     f->spec.hops = spec->hops.p != NULL ? arena_copy(&f->arena, spec->hops) : SPAN_NONE;
     f->spec.target = arena_copy(&f->arena, spec->target);
+    f->spec.upgrade = spec->upgrade.p != NULL ? arena_copy(&f->arena, spec->upgrade) : SPAN_NONE;
     f->spec.body = spec->has_body ? arena_copy(&f->arena, spec->body) : SPAN_NONE;
     if (spec->validate != NULL)
         object_ref(spec->validate);
@@ -312,4 +314,18 @@ bool fetch_window_full(fetch_t *f)
         f->reserved -= back;
     }
     return body_length(body) - least >= FETCH_WINDOW;
+}
+
+/* ---- tunnels ---- */
+
+size_t fetch_send(fetch_t *f, span_t bytes)
+{
+    size_t n = f->call != NULL ? f->deps->client->ops->send(f->call, bytes) : bytes.n;
+    metrics_add(METRIC_BYTES_MOVED, LABEL_DIRECTION_UPSTREAM_OUT, n);
+    return n;
+}
+
+bool fetch_finish(fetch_t *f)
+{
+    return f->call == NULL || f->deps->client->ops->finish(f->call);
 }

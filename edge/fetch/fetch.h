@@ -59,6 +59,7 @@ typedef struct fetch_spec {
     span_t target;           /* origin form, as sent upstream */
     span_t body;
     bool has_body;
+    span_t upgrade;    /* protocols that a tunnel may be opened for; .p NULL: none. Not with `share` */
     bool share;        /* GET that may be stored and shared; else it streams to one reader */
     span_t hops;       /* authenticated list of the nodes it came through; for the tier */
     bool past_shields; /* must reach the origin (strict validation) */
@@ -132,5 +133,11 @@ bool fetch_attach(fetch_t *f, fetch_reader_t *r, void (*run)(notice_waiter_t *))
 void fetch_wait(fetch_reader_t *r, loop_t *loop);      /* before looking at the state for the last time */
 void fetch_consumed(fetch_reader_t *r, uint64_t upto); /* bytes that won't be read again; lets the upstream go on */
 void fetch_detach(fetch_reader_t *r);
+
+/* ---- tunnels: a response of status 101 to a fetch with `upgrade`. On the owner's loop ---- */
+/* What goes to the server: how many of the bytes were taken. If not all, readers are woken when it takes more. */
+size_t fetch_send(fetch_t *f, span_t bytes);
+/* Nothing more will be sent. False: the server can't be told so without ending the tunnel both ways. */
+bool fetch_finish(fetch_t *f);
 
 #endif

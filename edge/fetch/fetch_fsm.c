@@ -47,6 +47,7 @@ void fetch_fsm_start(fetch_t *f, const fields_t *fields, const upstream_events_t
             f->spec.has_body || fetch_fsm_expects_body(f->spec.method), /* says so when there is none: RFC 9110 8.6 */
         .once = !f->route.idempotent,
         .head = f->spec.method == METHOD_HEAD,
+        .upgrade = fetch_phase(f) == FETCH_WAITING ? f->spec.upgrade : SPAN_NONE,
         .connect_timeout = conf->upstream.connect_timeout,
         .first_byte_timeout = conf->upstream.first_byte_timeout,
         .idle_timeout = conf->upstream.idle_timeout,
@@ -112,6 +113,11 @@ static void fetch_fsm_on_informational(void *arg, int status, const fields_t *fi
 static bool fetch_fsm_refused_by_shield(const fetch_t *f, int status, const fields_t *fields)
 {
     return f->hop.kind == ROUTE_SHIELD && (status == 403 || status == 508) && fields_has(fields, TIER_REFUSED_FIELD);
+}
+
+static void fetch_fsm_on_writable(void *arg)
+{
+    notice_wake(&((fetch_t *)arg)->notice);
 }
 
 static void fetch_fsm_on_head(void *arg, int status, const fields_t *fields, int64_t content_length)
@@ -198,7 +204,7 @@ void fetch_fsm_on_done(void *arg, upstream_result_t result)
     if (fetch_phase(f) == FETCH_STREAMING) {
         if (fetch_resume_begin(f, result))
             return;
-        if (result != UPSTREAM_OK && result != UPSTREAM_ABANDONED) {
+        if (result != UPSTREAM_OK && result != UPSTREAM_ABANDONED && f->status != 101) {
             fetch_fsm_give_up(f, result);
             return;
         }
@@ -219,6 +225,7 @@ static const upstream_events_t fetch_fsm_events = {
     .informational = fetch_fsm_on_informational,
     .head = fetch_fsm_on_head,
     .body = fetch_fsm_on_body,
+    .writable = fetch_fsm_on_writable,
     .done = fetch_fsm_on_done,
 };
 
@@ -226,6 +233,9 @@ void fetch_fsm_begin(fetch_t *f)
 {
     f->route.idempotent = method_idempotent(f->spec.method);
     f->route.optional = f->spec.optional;
+    /* a shield can do nothing for a tunnel, and is spared where the edge may go to the origin itself */
+    f->route.no_shield = f->spec.upgrade.p != NULL && f->spec.site->origins_n > 0 &&
+                         upstreams_conf(f->spec.upstreams)->shield.fallback == CONF_FALLBACK_ORIGIN;
     fetch_fsm_send(f);
 }
 

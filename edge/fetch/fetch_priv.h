@@ -95,7 +95,7 @@ fetch_route_verdict_t fetch_route_next(fetch_t *f, bool may_wait);
 bool fetch_route_address(fetch_t *f, fields_t *fields); /* false: it can't be; ask for the next */
 /* Where a server is and how it is spoken to; `site` NULL: it is a shield node. */
 upstream_target_t fetch_route_target(const conf_t *conf, const conf_origin_t *server, const conf_site_t *site);
-void fetch_route_leave(fetch_t *f);                     /* stops waiting, if it waits */
+void fetch_route_leave(fetch_t *f); /* stops waiting, if it waits */
 void fetch_route_answered(fetch_t *f, int status);
 void fetch_route_ended(fetch_t *f, upstream_result_t result);
 

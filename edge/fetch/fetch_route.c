@@ -206,11 +206,13 @@ void fetch_route_ended(fetch_t *f, upstream_result_t result)
     if (f->hop.health == NULL)
         return;
     unsigned label = f->labels[f->hop.server->index];
+    if (f->status == 101 && result != UPSTREAM_ABANDONED) /* how a tunnel ends is the business of its two ends */
+        result = UPSTREAM_OK;
     health_end(f->hop.health, fetch_route_health(f, result), f->deps->loop->now.boot);
     f->hop.health = NULL;
     if (f->status == 0)
         metrics_add2(METRIC_UPSTREAM_REQUESTS, label, metrics_status(0), 1);
-    if (result == UPSTREAM_OK)
+    if (result == UPSTREAM_OK && f->status != 101)
         metrics_observe(METRIC_UPSTREAM_DURATION, 0, clock_nanos() - f->sent_nanos);
     if (result == UPSTREAM_OK || result == UPSTREAM_ABANDONED)
         return;

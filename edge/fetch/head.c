@@ -4,7 +4,7 @@
  * Content-Length beside Transfer-Encoding, a Transfer-Encoding of any coding but "chunked", or from HTTP/1.0. */
 #include "edge/fetch/head.h"
 
-#include "edge/http/method.h"
+#include "edge/http/upgrade.h"
 
 enum {
     HEAD_DIGITS_MAX = 18,
@@ -41,8 +41,10 @@ static head_verdict_t head_code(head_t *h, span_t digits)
 
 static head_verdict_t head_status(head_t *h, span_t line)
 {
+    bool may_upgrade = h->may_upgrade;
     head_release(h);
     head_init(h);
+    h->may_upgrade = may_upgrade;
     if (line.n < 12 || !span_starts(line, SPAN("HTTP/1.")) || (line.p[7] != '0' && line.p[7] != '1') ||
         line.p[8] != ' ' || (line.n > 12 && line.p[12] != ' '))
         return HEAD_BAD;
@@ -78,9 +80,22 @@ static bool head_means_nothing(span_t value)
     return fields_name_valid(value);
 }
 
+/* RFC 9110 7.8 and 15.2.2: says what it has changed to, once, in HTTP/1.1, and has no content. */
+static head_verdict_t head_switch(head_t *h)
+{
+    h->upgrade = fields_get(&h->fields, SPAN("upgrade"));
+    if (!h->may_upgrade || h->minor == 0 || h->chunked || h->unknown_coding || h->content_length >= 0 ||
+        !upgrade_asked(&h->fields) || fields_count(&h->fields, SPAN("upgrade")) != 1)
+        return HEAD_BAD;
+    fields_remove_hop_by_hop(&h->fields);
+    return HEAD_FINAL;
+}
+
 static head_verdict_t head_end(head_t *h)
 {
-    if (h->status == 101 || ((h->chunked || h->unknown_coding) && (h->content_length >= 0 || h->minor == 0)))
+    if (h->status == 101)
+        return head_switch(h);
+    if ((h->chunked || h->unknown_coding) && (h->content_length >= 0 || h->minor == 0))
         return HEAD_BAD;
     fields_remove_hop_by_hop(&h->fields);
     h->ended = h->status < 200;

@@ -13,6 +13,8 @@ typedef struct head {
     bool chunked;
     bool unknown_coding; /* a Transfer-Encoding that names none: the body ends with the connection */
     bool ended;          /* an informational head was told: what follows is another one */
+    bool may_upgrade;    /* set by who asked for it: a 101 that is well formed is FINAL then */
+    span_t upgrade;      /* of such a 101: what the connection is for from now on */
     size_t bytes;
 } head_t;
 
@@ -21,7 +23,8 @@ typedef enum head_verdict { HEAD_MORE, HEAD_INFORMATIONAL, HEAD_FINAL, HEAD_BAD,
 void head_init(head_t *h);
 void head_release(head_t *h);
 /* One line as it came off the wire, with its CRLF. INFORMATIONAL and FINAL come with the empty line; a head of 101 is
- * bad (nobody asked for an upgrade). After INFORMATIONAL the next line must be a status line. */
+ * bad unless may_upgrade was set (nobody asked for an upgrade). After INFORMATIONAL the next line must be a status
+ * line. */
 head_verdict_t head_line(head_t *h, span_t line);
 
 /* The same of HTTP/2, whose framing was checked before (RFC 9113 8.1, 8.2): the status begins a head; each field; the

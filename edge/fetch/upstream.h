@@ -66,6 +66,8 @@ typedef struct upstream_request {
     bool has_body;
     bool once; /* must not be sent a second time, whatever happens to the connection */
     bool head; /* the answer has no body whatever it says */
+    span_t
+        upgrade; /* protocols that the connection may be changed to (RFC 9110 7.8): goes over HTTP/1.1; .p NULL: none */
     msec_t connect_timeout, first_byte_timeout, idle_timeout;
     msec_t total_timeout; /* of all of it; 0 or MSEC_NEVER: none */
     msec_t delay;         /* it is sent so much later */
@@ -74,10 +76,13 @@ typedef struct upstream_request {
 typedef struct upstream_events {
     void (*informational)(void *arg, int status, const fields_t *fields);
     /* The final head. content_length -1 when unknown; fields are without framing fields and live during the call only.
-     */
+     * 101 comes only where `upgrade` was asked for, with a field "upgrade" that names one of these: from then on the
+     * body is what the server sends through the tunnel, and send and finish are for what goes the other way. */
     void (*head)(void *arg, int status, const fields_t *fields, int64_t content_length);
     /* Some bytes. False: not now; they are told again after upstream_resume. */
     bool (*body)(void *arg, span_t bytes);
+    /* A tunnel takes bytes again, after it did not take all of them. May be NULL. */
+    void (*writable)(void *arg);
     /* Once, last; not after upstream_cancel. The call is gone when it returns. */
     void (*done)(void *arg, upstream_result_t result);
 } upstream_events_t;
@@ -89,6 +94,10 @@ typedef struct upstream_ops {
     upstream_call_t *(*start)(upstream_t *u, const upstream_request_t *r, const upstream_events_t *events, void *arg);
     void (*resume)(upstream_call_t *c);
     void (*cancel)(upstream_call_t *c); /* may be called from within an event; no event comes after it */
+    /* After a 101 only: how many of the bytes were taken; if not all, `writable` follows. */
+    size_t (*send)(upstream_call_t *c, span_t bytes);
+    /* Likewise: nothing more will be sent. False: the server can't be told so without closing both ways. */
+    bool (*finish)(upstream_call_t *c);
 } upstream_ops_t;
 
 struct upstream {

@@ -15,6 +15,7 @@
 #include "edge/base/mem.h"
 #include "edge/fetch/upstream_curl.h"
 #include "edge/fetch/upstream_h2_priv.h"
+#include "edge/fetch/upstream_tunnel.h"
 
 typedef struct upstream_h2_note {
     list_t link;
@@ -219,6 +220,8 @@ static upstream_call_t *upstream_h2_start(upstream_t *base, const upstream_reque
                                           const upstream_events_t *events, void *arg)
 {
     upstream_h2_t *u = (upstream_h2_t *)base;
+    if (r->upgrade.p != NULL)
+        return u->tunnels->ops->start(u->tunnels, r, events, arg);
     if (r->to.protocol == UPSTREAM_HTTP1)
         return u->h1->ops->start(u->h1, r, events, arg);
     upstream_h2_call_t *c = mem_zalloc(sizeof *c);
@@ -296,8 +299,24 @@ static void upstream_h2_cancel(upstream_call_t *call)
     upstream_h2_kick_soon(u);
 }
 
-static const upstream_ops_t upstream_h2_ops = {
-    .start = upstream_h2_start, .resume = upstream_h2_resume, .cancel = upstream_h2_cancel};
+/* Only tunnels are sent to, and they have a client of their own. */
+static size_t upstream_h2_send(upstream_call_t *call, span_t bytes)
+{
+    CHECK(call->client->ops != &upstream_h2_ops);
+    return call->client->ops->send(call, bytes);
+}
+
+static bool upstream_h2_finish_sending(upstream_call_t *call)
+{
+    CHECK(call->client->ops != &upstream_h2_ops);
+    return call->client->ops->finish(call);
+}
+
+static const upstream_ops_t upstream_h2_ops = {.start = upstream_h2_start,
+                                               .resume = upstream_h2_resume,
+                                               .cancel = upstream_h2_cancel,
+                                               .send = upstream_h2_send,
+                                               .finish = upstream_h2_finish_sending};
 
 /* ---- the loop ---- */
 
@@ -365,6 +384,8 @@ void upstream_h2_ready(void *arg)
     for (int i = 0; i < n; i++)
         if (ev[i].data.ptr == NULL)
             upstream_curl_ready(u->h1);
+        else if (ev[i].data.ptr == u->tunnels)
+            upstream_tunnel_ready(u->tunnels);
         else
             upstream_h2_conn_ready(ev[i].data.ptr);
     upstream_h2_bury(u);
@@ -380,8 +401,11 @@ upstream_t *upstream_h2_new(loop_t *loop)
         list_init(lists[i]);
     u->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     u->h1 = u->epoll_fd >= 0 ? upstream_curl_new(loop) : NULL;
-    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
-    if (u->h1 == NULL || epoll_ctl(u->epoll_fd, EPOLL_CTL_ADD, upstream_curl_fd(u->h1), &ev) != 0) {
+    u->tunnels = u->h1 != NULL ? upstream_tunnel_new(loop, u->h1) : NULL;
+    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL},
+                       tunnels = {.events = EPOLLIN, .data.ptr = u->tunnels};
+    if (u->tunnels == NULL || epoll_ctl(u->epoll_fd, EPOLL_CTL_ADD, upstream_curl_fd(u->h1), &ev) != 0 ||
+        epoll_ctl(u->epoll_fd, EPOLL_CTL_ADD, upstream_tunnel_fd(u->tunnels), &tunnels) != 0) {
         log_error("can't make an upstream client: out of descriptors or memory");
         upstream_h2_free(&u->base);
         return NULL;
@@ -407,6 +431,7 @@ void upstream_h2_free(upstream_t *base)
     upstream_h2_bury(u);
     while (!list_empty(&u->declined))
         upstream_h2_forget(u, LIST_ITEM(u->declined.next, upstream_h2_note_t, link));
+    upstream_tunnel_free(u->tunnels);
     if (u->h1 != NULL)
         upstream_curl_free(u->h1);
     if (u->epoll_fd >= 0)

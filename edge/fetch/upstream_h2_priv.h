@@ -10,8 +10,8 @@
 
 typedef struct upstream_h2 {
     upstream_t base;
-    upstream_t *h1; /* owned */
-    int epoll_fd;   /* h1's descriptor, and those of all connections */
+    upstream_t *h1, *tunnels; /* owned */
+    int epoll_fd;             /* their descriptors, and those of all connections */
     loop_message_t kick;
     bool kicked;
     bool closed;    /* only the kick that is on its way still needs it */

@@ -4,6 +4,7 @@
 
 #include <openssl/ssl.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "edge/base/mem.h"
 #include "edge/fetch/upstream_curl_priv.h"
@@ -136,4 +137,14 @@ ssize_t upstream_link_write(upstream_link_t *l, const char *p, size_t n)
     size_t did = 0;
     CURLcode code = l->job.easy != NULL ? curl_easy_send(l->job.easy, p, n, &did) : CURLE_SEND_ERROR;
     return code == CURLE_OK ? (ssize_t)did : code == CURLE_AGAIN ? UPSTREAM_LINK_AGAIN : UPSTREAM_LINK_BROKEN;
+}
+
+bool upstream_link_finish(upstream_link_t *l)
+{
+    return l->tls == NULL && shutdown(l->fd, SHUT_WR) == 0;
+}
+
+bool upstream_link_ended(const upstream_link_t *l)
+{
+    return l->tls == NULL || upstream_tls_ended(l->tls);
 }

@@ -28,5 +28,9 @@ bool upstream_link_h2(const upstream_link_t *l); /* "h2" was agreed on */
  * bytes that the descriptor doesn't show: read until AGAIN. */
 ssize_t upstream_link_read(upstream_link_t *l, char *p, size_t n);
 ssize_t upstream_link_write(upstream_link_t *l, const char *p, size_t n);
+/* Ends our direction alone. False: that can't be done over TLS. */
+bool upstream_link_finish(upstream_link_t *l);
+/* After a read of 0: was it the peer who ended it? Over TLS an attacker can end the connection beneath. */
+bool upstream_link_ended(const upstream_link_t *l);
 
 #endif

@@ -195,7 +195,8 @@ request_go_t accept_step(request_t *rq)
     if (!admit_signed(rq, &go))
         return go;
     request_cc_parse(&rq->cc, &x->fields);
-    rq->cacheable = (x->method == METHOD_GET || x->method == METHOD_HEAD) && rq->rules.cache && !x->has_body;
+    rq->cacheable =
+        !tunnel_wanted(rq) && (x->method == METHOD_GET || x->method == METHOD_HEAD) && rq->rules.cache && !x->has_body;
     /* when nothing is cached the origin sees the query as the client wrote it; what is stored depends on the key alone
      */
     rq->pass_target = rq->key.path;
@@ -213,7 +214,7 @@ request_go_t accept_step(request_t *rq)
             return deliver_error(rq, 504, "only-if-cached", "this is never stored, and the request asked for no more");
         rq->private_fetch = true;
         rq->forward = rq->x->method == METHOD_GET || rq->x->method == METHOD_HEAD ? FORWARD_BYPASS : FORWARD_METHOD;
-        rq->detail = rq->forward == FORWARD_BYPASS ? "rule" : NULL;
+        rq->detail = rq->upgrade.p != NULL ? "upgrade" : rq->forward == FORWARD_BYPASS ? "rule" : NULL;
         rq->step = REQUEST_COLLAPSE;
         return REQUEST_MORE;
     }

@@ -186,6 +186,7 @@ static fetch_t *collapse_new_fetch(request_t *rq, bool share, bool background)
         .target = own ? keyed : rq->pass_target,
         .body = x->body,
         .has_body = x->has_body,
+        .upgrade = rq->upgrade,
         .share = share,
         .hops = rq->from_tier ? rq->tier.hops : SPAN_NONE,
         .past_shields = rq->mark == MARK_STRICT || purge_in_doubt(rq->env->purge),

@@ -275,6 +275,8 @@ static void deliver_head(request_t *rq)
     if (status == 304)
         body_length = -1; /* 0 would say that of the representation (RFC 9110 8.6) */
     deliver_observe(rq, status);
+    if (status == 101)
+        tunnel_open(rq);
     x->ops->head(x, status, &out, body_length);
 }
 
@@ -310,13 +312,19 @@ static request_go_t deliver_body(request_t *rq)
 {
     exchange_t *x = rq->x;
     struct iovec v[REQUEST_IOV];
-    bool last;
+    bool last, on = !rq->tunnel.open || tunnel_pump(rq);
     if (rq->writing)
         return REQUEST_WAIT;
+    if (!on) {
+        x->ops->send(x, NULL, 0, EXCHANGE_FINAL);
+        return REQUEST_DONE;
+    }
     if (rq->reader.fetch != NULL)
         fetch_wait(&rq->reader, rq->env->loop);
     body_state_t state = body_state(object_body(rq->object));
     size_t n = deliver_gather(rq, v, &last);
+    if (n > 0 && rq->tunnel.open)
+        tunnel_sent(rq);
     if (last) {
         x->ops->send(x, v, n, EXCHANGE_FINAL);
         return REQUEST_DONE;

@@ -3,9 +3,13 @@
  *
  * Order of calls: serve fills the request part and calls request_begin(x). The path answers with
  *   exchange_head() once, then exchange_send() any number of times, the last with EXCHANGE_FINAL or EXCHANGE_ABORT.
- * After each exchange_send() that is not final the path waits for on_writable before it sends again. on_gone is called
- * at most once, whenever the exchange ends for whatever reason (final sent and flushed, client left, connection
- * killed): release then; the exchange must not be touched after it. */
+ * After each exchange_send() that is not final the path waits for on_writable before it sends again.
+ *
+ * A tunnel: where `upgrade` says what the client offers, a head of 101 with a field "upgrade" (what was agreed on)
+ * hands the connection over. What is sent then is raw; what comes is told by on_input, and waits until it is taken.
+ * FINAL ends both directions once all is sent, ABORT at once. on_gone is called at most once, whenever the exchange
+ * ends for whatever reason (final sent and flushed, client left, connection killed): release then; the exchange must
+ * not be touched after it. */
 #ifndef BRINK_REQUEST_EXCHANGE_H
 #define BRINK_REQUEST_EXCHANGE_H
 
@@ -28,6 +32,10 @@ typedef struct exchange_ops {
     void (*send)(exchange_t *x, const struct iovec *v, size_t n, exchange_end_t end);
     /* A 1xx with fields, before the head (RFC 9110 15.2, RFC 8297); not for HTTP/1.0, whose clients know none. */
     void (*informational)(exchange_t *x, int status, const fields_t *fields);
+    /* After a 101: what has come and was not taken; `*end`: nothing comes after it. The view lives until the path
+     * returns, or takes of it. NULL where `upgrade` is never set. */
+    span_t (*input)(exchange_t *x, bool *end);
+    void (*take)(exchange_t *x, size_t n);
     size_t send_most; /* bytes that are best given to one send (SIZE_MAX: the more the better) */
 } exchange_ops_t;
 
@@ -47,6 +55,7 @@ struct exchange {
     span_t body; /* whole, already within max_body */
     bool has_body;
     span_t peer;         /* client's address as text, without port */
+    span_t upgrade;      /* the client's Upgrade (RFC 9110 7.8), where it counts; .p NULL: none */
     int protocol;        /* 10, 11, 20 */
     int64_t began_nanos; /* CLOCK_MONOTONIC when the request was complete */
 
@@ -54,6 +63,7 @@ struct exchange {
     void *path; /* its own state */
     void (*on_writable)(exchange_t *x);
     void (*on_gone)(exchange_t *x);
+    void (*on_input)(exchange_t *x); /* of a tunnel; set before its head is sent */
 
     /* ---- counted by serve for the log ---- */
     uint64_t body_sent;

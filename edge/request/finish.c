@@ -27,9 +27,9 @@ void finish_request(request_t *rq)
     metrics_add2(METRIC_REQUESTS, rq->site != NULL ? rq->site_labels[rq->site->index] : 0, rq->result, 1);
     metrics_add(METRIC_STATUSES, metrics_status(rq->sent_status), 1);
     metrics_add(METRIC_BYTES_MOVED, LABEL_DIRECTION_OUT, x->body_sent);
-    if (x->has_body)
-        metrics_add(METRIC_BYTES_MOVED, LABEL_DIRECTION_IN, x->body.n);
-    metrics_observe(METRIC_REQUEST_DURATION, 0, nanos);
+    metrics_add(METRIC_BYTES_MOVED, LABEL_DIRECTION_IN, (x->has_body ? x->body.n : 0) + rq->tunnel.in);
+    if (rq->sent_status != 101)
+        metrics_observe(METRIC_REQUEST_DURATION, 0, nanos);
     if (rq->env->log == NULL)
         return;
     accesslog_record_t r = {

@@ -74,6 +74,7 @@ static void request_on_gone(exchange_t *x)
 {
     request_t *rq = x->path;
     rq->gone = true;
+    tunnel_close(rq);
     finish_request(rq);
     lookup_cancel(rq);
     collapse_leave(rq);

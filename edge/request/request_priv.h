@@ -93,11 +93,20 @@ typedef struct request {
     list_t promotion_link;
     struct promotion *promotion;
     loop_timer_t disk_timer; /* runs while it waits for that */
-    uint64_t began; /* ledger head read before the fetch */
+    uint64_t began;          /* ledger head read before the fetch */
 
     /* collapse */
     fetch_reader_t reader;          /* .fetch NULL: none */
     const fetch_interim_t *interim; /* the last one that was passed on */
+
+    /* tunnel */
+    span_t upgrade; /* what of the client's offer goes on; .p NULL: this asks for no tunnel */
+    struct {
+        bool open, finished, over; /* over: nothing has moved for too long, or one direction can't end alone */
+        msec_t active;             /* boot: last byte in either direction */
+        uint64_t in;               /* bytes that came from the client */
+        loop_timer_t timer;
+    } tunnel;
 
     /* deliver */
     object_t *object; /* what is being sent */
@@ -166,6 +175,16 @@ void collapse_alone(request_t *rq); /* the next fetch is for this request only *
 /* forward.c: the fields of the request that goes upstream. `own` true: on behalf of the cache (no conditions, no
  * ranges). */
 err_t forward_fields(request_t *rq, bool own, fields_t *out);
+
+/* tunnel.c */
+/* Does the request ask for a protocol that the site lets through? Sets rq->upgrade. */
+bool tunnel_wanted(request_t *rq);
+/* The head of 101 goes out now. */
+void tunnel_open(request_t *rq);
+/* Moves what the client has sent. False: the tunnel is to end. */
+bool tunnel_pump(request_t *rq);
+void tunnel_sent(request_t *rq);  /* bytes are going to the client */
+void tunnel_close(request_t *rq); /* of any request */
 
 /* deliver.c */
 void deliver_object(request_t *rq, object_t *o); /* takes a reference of its own; next step DELIVER */

@@ -18,50 +18,28 @@
 
 #include "edge/base/clock.h"
 #include "edge/http/fields.h"
-#include "edge/serve/serve_priv.h"
+#include "edge/serve/exchange_priv.h"
 
 enum {
-    EXCHANGE_MAGIC = 0x65786368,
     EXCHANGE_ARENA_MAX = 4 * 1024 * 1024, /* what the request path may take for one request */
     EXCHANGE_SEND_TLS = 256 * 1024,
     EXCHANGE_IOV_MAX = 16
 };
 
-typedef enum exchange_later { LATER_NOTHING, LATER_WRITABLE, LATER_FINAL, LATER_ABORT } exchange_later_t;
-
-typedef struct exchange_h2o {
-    h2o_generator_t generator; /* first: the library hands it back */
-    exchange_t x;
-    arena_t arena;
-    uint32_t magic;
-    h2o_req_t *req; /* NULL after the final send */
-    serve_conn_t *conn;
-    list_t link; /* in the worker's list */
-    h2o_timeout_entry_t timer;
-    exchange_later_t later;
-    bool h2, head_done, first_sent, in_flight, no_body, chunked, ended;
-    bool malformed;                         /* over HTTP/2: its stream is reset for it */
-    bool dropped;                           /* the server stops and ends it; the path may not know yet */
-    char date[H2O_TIMESTR_RFC1123_LEN + 1]; /* empty: the library's own */
-    char chunk_head[20];
-    /* HTTP/1: a 1xx is on its way to the socket, another one behind it, and what was sent after it */
-    bool telling, held;
-    span_t tell_next;
-    struct iovec *held_v;
-    size_t held_n;
-    exchange_end_t held_end;
-} exchange_h2o_t;
-
 static void exchange_h2o_head(exchange_t *x, int status, const fields_t *fields, int64_t content_length);
 static void exchange_h2o_send(exchange_t *x, const struct iovec *v, size_t n, exchange_end_t end);
 static void exchange_h2o_informational(exchange_t *x, int status, const fields_t *fields);
 
-static const exchange_ops_t exchange_h2o_ops_clear = {exchange_h2o_head, exchange_h2o_send, exchange_h2o_informational,
-                                                      SIZE_MAX};
-static const exchange_ops_t exchange_h2o_ops_framed = {exchange_h2o_head, exchange_h2o_send, exchange_h2o_informational,
-                                                       EXCHANGE_SEND_TLS};
+static const exchange_ops_t exchange_h2o_ops_clear = {.head = exchange_h2o_head,
+                                                      .send = exchange_h2o_send,
+                                                      .informational = exchange_h2o_informational,
+                                                      .send_most = SIZE_MAX};
+static const exchange_ops_t exchange_h2o_ops_framed = {.head = exchange_h2o_head,
+                                                       .send = exchange_h2o_send,
+                                                       .informational = exchange_h2o_informational,
+                                                       .send_most = EXCHANGE_SEND_TLS};
 
-static exchange_h2o_t *exchange_h2o_of(exchange_t *x)
+exchange_h2o_t *exchange_h2o_of(exchange_t *x)
 {
     exchange_h2o_t *e = CONTAINER_OF(x, exchange_h2o_t, x);
     CHECK(e->magic == EXCHANGE_MAGIC);
@@ -77,6 +55,7 @@ static void exchange_h2o_dispose(void *p)
     e->req = NULL;
     if (e->x.on_gone != NULL)
         e->x.on_gone(&e->x);
+    exchange_tunnel_release(e);
     e->magic = 0;
     if (c->telling == e)
         c->telling = NULL;
@@ -90,7 +69,7 @@ static void exchange_h2o_dispose(void *p)
 
 /* ---- the response ---- */
 
-static void exchange_h2o_put_off(exchange_h2o_t *e, exchange_later_t what)
+void exchange_h2o_put_off(exchange_h2o_t *e, exchange_later_t what)
 {
     e->later = what;
     if (!h2o_timeout_is_linked(&e->timer))
@@ -124,6 +103,10 @@ static void exchange_h2o_pass(exchange_h2o_t *e, h2o_iovec_t *v, size_t n, h2o_s
 static void exchange_h2o_cut(exchange_h2o_t *e)
 {
     h2o_req_t *req = e->req;
+    if (e->tunnel != NULL) {
+        exchange_tunnel_cut(e);
+        return;
+    }
     if (e->h2) {
         h2o_http2_conn_t *conn = (h2o_http2_conn_t *)req->conn;
         h2o_http2_stream_t *st = H2O_STRUCT_FROM_MEMBER(h2o_http2_stream_t, req, req);
@@ -151,7 +134,7 @@ static void exchange_h2o_cut(exchange_h2o_t *e)
     exchange_h2o_pass(e, NULL, 0, H2O_SEND_STATE_ERROR);
 }
 
-static void exchange_h2o_hold(exchange_h2o_t *e, const struct iovec *v, size_t n, exchange_end_t end)
+void exchange_h2o_hold(exchange_h2o_t *e, const struct iovec *v, size_t n, exchange_end_t end)
 {
     e->held = true;
     e->held_v = n > 0 ? h2o_mem_alloc_pool(&e->req->pool, n * sizeof *v) : NULL;
@@ -176,7 +159,10 @@ static void exchange_h2o_on_timer(h2o_timeout_entry_t *timer)
             e->x.on_writable(&e->x);
         break;
     case LATER_FINAL:
-        exchange_h2o_pass(e, NULL, 0, H2O_SEND_STATE_FINAL);
+        if (e->tunnel != NULL)
+            exchange_tunnel_end(e);
+        else
+            exchange_h2o_pass(e, NULL, 0, H2O_SEND_STATE_FINAL);
         break;
     case LATER_ABORT:
         if (e->telling) { /* one write at a time: the end of that one, which won't be long, is followed by the cut */
@@ -202,7 +188,7 @@ static void exchange_h2o_proceed(h2o_generator_t *generator, h2o_req_t *req)
 }
 
 /* Framing is the server's own business; whoever built the fields may have left these in. */
-static bool exchange_h2o_is_framing(span_t name)
+bool exchange_h2o_is_framing(span_t name)
 {
     switch (name.n) {
     case 7:
@@ -336,6 +322,10 @@ static void exchange_h2o_head(exchange_t *x, int status, const fields_t *fields,
     CHECK(!e->head_done && !e->ended && e->req != NULL);
     h2o_req_t *req = e->req;
     e->head_done = true;
+    if (status == 101) {
+        exchange_tunnel_open(e, fields);
+        return;
+    }
     bool no_length = status == 204 || status < 200;
     e->no_body = e->no_body || no_length || status == 304;
     req->res.status = status;
@@ -424,20 +414,33 @@ static void exchange_h2o_tell(exchange_h2o_t *e, span_t text)
     h2o_socket_write(e->conn->sock, &v, 1, exchange_h2o_on_told);
 }
 
+void exchange_h2o_tell_next(exchange_h2o_t *e, span_t text)
+{
+    if (!e->telling)
+        exchange_h2o_tell(e, text);
+    else if (e->tell_next.n == 0)
+        e->tell_next = text;
+    else
+        e->tell_next = arena_printf(&e->arena, "%.*s%.*s", SPAN_ARG(e->tell_next), SPAN_ARG(text));
+}
+
 /* A connection that is closed first doesn't get here, and an error shows again at the next write. */
 static void exchange_h2o_on_told(h2o_socket_t *sock, const char *err)
 {
     serve_conn_t *c = conn_of(sock);
     exchange_h2o_t *e = c->telling;
     serve_worker_tick(c->worker);
-    (void)err;
     c->telling = NULL;
     CHECK(e != NULL && e->magic == EXCHANGE_MAGIC && e->telling);
     e->telling = false;
-    if (e->tell_next.n > 0) {
+    if (e->tell_next.n > 0 && err == NULL) {
         span_t next = e->tell_next;
         e->tell_next = SPAN_NONE;
         exchange_h2o_tell(e, next);
+        return;
+    }
+    if (e->tunnel != NULL) {
+        exchange_tunnel_on_written(sock, err);
         return;
     }
     if (!e->held || e->req == NULL)
@@ -485,12 +488,7 @@ static void exchange_h2o_informational(exchange_t *x, int status, const fields_t
     span_t text = x->protocol >= 11 && !writing ? exchange_h2o_informational_text(e, status, fields) : SPAN_NONE;
     if (text.n == 0)
         return;
-    if (!e->telling)
-        exchange_h2o_tell(e, text);
-    else if (e->tell_next.n == 0)
-        e->tell_next = text;
-    else
-        e->tell_next = arena_printf(&e->arena, "%.*s%.*s", SPAN_ARG(e->tell_next), SPAN_ARG(text));
+    exchange_h2o_tell_next(e, text);
 }
 
 /* ---- the request ---- */
@@ -601,6 +599,8 @@ static int exchange_h2o_fill(exchange_h2o_t *e, h2o_req_t *req)
     x->protocol = e->h2 ? 20 : req->version >= 0x101 ? 11 : 10;
     x->began_nanos = clock_nanos();
     e->no_body = x->method == METHOD_HEAD;
+    if (!e->h2 && h1_guard_is_last(c) && req->version >= 0x101 && req->upgrade.base != NULL)
+        x->upgrade = span_of(req->upgrade.base, req->upgrade.len);
     int status = e->h2 ? exchange_h2o_check_h2(e, req) : 0;
     return status != 0 ? status : exchange_h2o_take_fields(e, req);
 }
@@ -676,7 +676,9 @@ void exchange_h2o_abort_all(serve_worker_t *w)
 {
     for (list_t *node = w->exchanges.next; node != &w->exchanges; node = node->next) {
         exchange_h2o_t *e = LIST_ITEM(node, exchange_h2o_t, link);
-        if (!e->h2 && !e->in_flight && !e->ended) {
+        if (e->tunnel != NULL && e->ended) {
+            conn_kill(e->conn);
+        } else if (!e->h2 && !e->in_flight && !e->ended) {
             e->ended = e->dropped = true;
             exchange_h2o_put_off(e, LATER_ABORT);
         }

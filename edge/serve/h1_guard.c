@@ -18,7 +18,13 @@ static _Thread_local h2o_socket_cb h1_guard_library_read;
 
 static void h1_guard_on_read(h2o_socket_t *sock, const char *err);
 
-static void h1_guard_close(h2o_socket_t *sock)
+bool h1_guard_is_last(serve_conn_t *c)
+{
+    h1_state_t *h = &c->h1;
+    return ++h->begun == h->scanned && h->refuse == 0 && h1_scan_idle(&h->scan);
+}
+
+void h1_guard_close(h2o_socket_t *sock)
 {
     h1_guard_library_read(sock, h2o_socket_error_closed); /* an error there closes the connection and frees it */
 }
@@ -122,6 +128,7 @@ static void h1_guard_on_read(h2o_socket_t *sock, const char *err)
             serve_count(&w->counters.floods[SERVE_FLOOD_BODY], 1);
             r.status = 503;
         }
+        c->h1.scanned += r.requests;
         h1_guard_mark(c, &r);
         if (r.status != 0 && r.requests == 0) {
             h1_guard_refuse(c, r.status);
@@ -191,7 +198,7 @@ bool h1_guard_overdue(serve_conn_t *c, msec_t now, serve_reap_t *why)
 {
     const serve_limits_t *l = &c->worker->shared->limits;
     h1_state_t *h = &c->h1;
-    if (c->exchanges > 0 || !h2o_socket_is_reading(c->sock))
+    if ((c->exchanges > 0 && !h->lingering) || !h2o_socket_is_reading(c->sock))
         return false;
     if (h->lingering || (c->worker->draining && h1_scan_idle(&h->scan))) {
         *why = SERVE_REAP_IDLE;

@@ -149,10 +149,11 @@ static inline void serve_worker_tick(serve_worker_t *w)
 
 typedef struct h1_state {
     h1_scan_t scan;
-    int refuse;          /* status to answer once the requests before are answered; 0 = none */
-    bool lingering;      /* refused: what still comes is read and thrown away */
-    size_t lingered;     /* bytes thrown away */
-    msec_t header_began; /* first byte of the request; 0 = between requests */
+    int refuse;            /* status to answer once the requests before are answered; 0 = none */
+    size_t scanned, begun; /* requests that are complete, and those of them that the library has begun to answer */
+    bool lingering;        /* over: what still comes is read and thrown away */
+    size_t lingered;       /* bytes thrown away */
+    msec_t header_began;   /* first byte of the request; 0 = between requests */
     msec_t body_began;
     uint64_t body_mark; /* body bytes when the pace was last checked */
 } h1_state_t;
@@ -191,6 +192,7 @@ typedef struct serve_conn {
     network_address_t address;
     bool killed; /* shutdown(2) was called: the library will close it */
     unsigned exchanges;
+    struct exchange_h2o *tunnel;  /* HTTP/1: the connection is its tunnel; NULL: none */
     struct exchange_h2o *telling; /* HTTP/1: whose 1xx is being written; NULL: none */
     msec_t accepted, last_input;
     uint64_t bytes_in, counted_in, counted_out;
@@ -227,6 +229,10 @@ void accept_adopt(serve_worker_t *w, size_t listener, int fd);
 void h1_guard_accept(serve_conn_t *c);   /* hands the socket to the library's HTTP/1 */
 void h1_guard_rehook(serve_worker_t *w); /* at the end of each turn */
 void h1_guard_answered(serve_conn_t *c); /* an exchange of an HTTP/1 connection is gone */
+/* A request is about to be answered: has nothing at all come behind it? Once a request. */
+bool h1_guard_is_last(serve_conn_t *c);
+/* Ends a connection that the library waits for nothing on, and all that is on it. */
+void h1_guard_close(h2o_socket_t *sock);
 bool h1_guard_overdue(serve_conn_t *c, msec_t now, serve_reap_t *why);
 
 void h2_guard_accept(serve_conn_t *c); /* hands the socket to the library's HTTP/2 */

@@ -303,7 +303,7 @@ unsigned metrics_status(int status)
         short status, label;
     } known[] = {
 #define S(code) {code, LABEL_STATUS_##code}
-        S(200), S(201), S(202), S(203), S(204), S(206), S(300), S(301), S(302), S(303), S(304),
+        S(101), S(200), S(201), S(202), S(203), S(204), S(206), S(300), S(301), S(302), S(303), S(304),
         S(307), S(308), S(400), S(401), S(403), S(404), S(405), S(410), S(412), S(413), S(414),
         S(416), S(422), S(429), S(451), S(500), S(501), S(502), S(503), S(504), S(508),
 #undef S

@@ -39,6 +39,31 @@ static void push_and_cut(exchange_t *x)
     x->ops->send(x, NULL, 0, EXCHANGE_ABORT);
 }
 
+/* A tunnel that says everything again, and ends where it is told to. */
+static void echo(exchange_t *x)
+{
+    bool end;
+    span_t in = x->ops->input(x, &end);
+    if (x->path == NULL)
+        return; /* something is being written, or all is over */
+    if (in.n > 0 && in.n < sizeof body) {
+        struct iovec v = {body, in.n};
+        bool last = in.p[0] == 'E', cut = in.p[0] == 'A';
+        x->path = NULL;
+        x->ops->take(x, in.n);
+        x->ops->send(x, &v, cut ? 0 : 1, cut ? EXCHANGE_ABORT : last ? EXCHANGE_FINAL : EXCHANGE_MORE);
+    } else if (end) {
+        x->path = NULL;
+        x->ops->send(x, NULL, 0, EXCHANGE_FINAL);
+    }
+}
+
+static void echo_again(exchange_t *x)
+{
+    x->path = body;
+    echo(x);
+}
+
 static void on_request(exchange_t *x, int listener, void *ctx)
 {
     (void)listener, (void)ctx;
@@ -75,6 +100,16 @@ static void on_request(exchange_t *x, int listener, void *ctx)
         x->ops->send(x, NULL, 0, EXCHANGE_ABORT);
         break;
     case 'h':
+        break;
+    case 'u':
+        if (x->upgrade.p == NULL)
+            break;
+        x->path = body;
+        x->on_input = echo;
+        x->on_writable = echo_again;
+        x->ops->informational(x, 103, &f);
+        x->ops->head(x, 101,
+                     &(fields_t){(field_t[]){{SPAN("upgrade"), x->upgrade}, {SPAN("x-a"), SPAN("b")}}, 2, 2, NULL}, -1);
         break;
     default:
         x->ops->informational(x, 103, &f);

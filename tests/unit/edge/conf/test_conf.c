@@ -49,6 +49,8 @@ Test(conf, defaults)
 {
     conf_t *c = parse(LEAST);
     cr_assert(c->upstream.total_timeout == MSEC_NEVER && c->upstream.http2);
+    cr_assert(c->upstream.tunnel_timeout == 300000 && c->sites[0].upgrade_n == 1);
+    cr_assert(span_eq(c->sites[0].upgrade[0], SPAN("websocket")));
     cr_assert_gt(c->node.n, 0);
     cr_assert_geq(c->workers, 1);
     cr_assert_str_eq(c->state.p, "./brink-state");

@@ -206,3 +206,30 @@ Test(head, has_ceilings)
     cr_expect_eq(head_line(&h, span_of(big, sizeof big)), HEAD_OVER);
     head_release(&h);
 }
+
+Test(head, a_change_of_protocol_only_where_it_was_asked_for)
+{
+    static const span_t good = LINE("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 Switching Protocols\r\nConnection: "
+                                    "keep-alive, Upgrade\r\nUpgrade: websocket\r\nX-A: b\r\n\r\n");
+    static const span_t bad[] = {
+        LINE("HTTP/1.0 101 a\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n"),
+        LINE("HTTP/1.1 101 a\r\nConnection: close\r\nUpgrade: a\r\n\r\n"),
+        LINE("HTTP/1.1 101 a\r\nConnection: upgrade\r\n\r\n"),
+        LINE("HTTP/1.1 101 a\r\nConnection: upgrade\r\nUpgrade: a\r\nUpgrade: b\r\n\r\n"),
+        LINE("HTTP/1.1 101 a\r\nConnection: upgrade\r\nUpgrade: a\r\nContent-Length: 0\r\n\r\n"),
+        LINE("HTTP/1.1 101 a\r\nConnection: upgrade\r\nUpgrade: a\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    };
+    head_t h;
+    cr_expect_eq(verdict(good), HEAD_BAD, "nobody asked");
+    head_init(&h);
+    h.may_upgrade = true;
+    cr_expect_eq(feed(&h, good), HEAD_FINAL);
+    cr_expect(h.status == 101 && span_eq(h.upgrade, SPAN("websocket")) && h.fields.n == 1, "hop-by-hop fields are off");
+    head_release(&h);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        head_init(&h);
+        h.may_upgrade = true;
+        cr_expect_eq(feed(&h, bad[i]), HEAD_BAD, "%.*s", SPAN_ARG(bad[i]));
+        head_release(&h);
+    }
+}
