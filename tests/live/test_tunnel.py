@@ -384,9 +384,9 @@ def test_either_end_may_break():
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             peer.shutdown(socket.SHUT_RD)
             peer.close()
-            c.send(b"y" * 100)
             try:
                 c.sock.settimeout(20)
+                c.send(b"y" * 100)
                 assert c.sock.recv(100) == b""
             except ConnectionError:
                 pass

@@ -146,6 +146,6 @@ Test(metrics, statuses)
     cr_assert_eq(metrics_status(226), LABEL_STATUS_2XX);
     cr_assert_eq(metrics_status(418), LABEL_STATUS_4XX);
     cr_assert_eq(metrics_status(599), LABEL_STATUS_5XX);
-    cr_assert_eq(metrics_status(101), LABEL_STATUS_ODD);
+    cr_assert_eq(metrics_status(103), LABEL_STATUS_ODD);
     cr_assert_eq(metrics_status(999), LABEL_STATUS_ODD);
 }
