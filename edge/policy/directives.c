@@ -33,14 +33,25 @@ static void read_expires(directives_t *d, const fields_t *response)
     }
 }
 
+static bool read_targeted(directives_t *d, const fields_t *response, span_t name, directives_source_t source,
+                          arena_t *scratch)
+{
+    d->source = source;
+    return cache_control_parse_targeted(&d->cc, response, name, scratch) == CACHE_CONTROL_TARGETED_VALID;
+}
+
+static bool read_surrogate(directives_t *d, const fields_t *response)
+{
+    d->source = DIRECTIVES_SURROGATE;
+    return cache_control_parse(&d->cc, response, SPAN("surrogate-control")) && surrogate_speaks(&d->cc);
+}
+
 void directives_read(directives_t *d, const fields_t *response, arena_t *scratch)
 {
-    *d = (directives_t){.source = DIRECTIVES_TARGETED};
-    if (cache_control_parse_targeted(&d->cc, response, SPAN("brink-cdn-cache-control"), scratch) !=
-            CACHE_CONTROL_TARGETED_VALID &&
-        cache_control_parse_targeted(&d->cc, response, SPAN("cdn-cache-control"), scratch) !=
-            CACHE_CONTROL_TARGETED_VALID &&
-        !(cache_control_parse(&d->cc, response, SPAN("surrogate-control")) && surrogate_speaks(&d->cc))) {
+    *d = (directives_t){0};
+    if (!read_targeted(d, response, SPAN("brink-cdn-cache-control"), DIRECTIVES_BRINK, scratch) &&
+        !read_targeted(d, response, SPAN("cdn-cache-control"), DIRECTIVES_CDN, scratch) &&
+        !read_surrogate(d, response)) {
         d->source = DIRECTIVES_CACHE_CONTROL;
         cache_control_parse(&d->cc, response, SPAN("cache-control"));
         read_expires(d, response);

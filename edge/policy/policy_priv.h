@@ -9,7 +9,9 @@
 /* Which field the caching directives in force were read from (RFC 9213 2.2). */
 typedef enum directives_source {
     DIRECTIVES_CACHE_CONTROL, /* Cache-Control and Expires, or neither */
-    DIRECTIVES_TARGETED       /* Brink-CDN-Cache-Control, CDN-Cache-Control or Surrogate-Control, alone */
+    DIRECTIVES_BRINK,         /* one of the targeted fields, alone: Brink-CDN-Cache-Control */
+    DIRECTIVES_CDN,           /* CDN-Cache-Control */
+    DIRECTIVES_SURROGATE      /* Surrogate-Control */
 } directives_source_t;
 
 typedef struct directives {

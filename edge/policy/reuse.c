@@ -1,7 +1,6 @@
 /* May a stored response answer this request? Everything needed was worked out when the response was stored, so a
- * decision is a few comparisons. The questions stand in the order of their severity: first what nothing can lift (the
- * ledger's word, what the response forbids), then what the client asks for, then freshness, then the ways in which
- * something stale may still be used. */
+ * decision is a few comparisons. Reasons and rules stand in reuse.def: the request path and explain ask the same ones.
+ */
 #include "edge/policy/reuse.h"
 
 #include "edge/base/check.h"
@@ -10,9 +9,8 @@
 static const struct {
     const char *word, *section;
 } reasons[] = {
-#define X(id, word, section) [id] = {word, section},
-    REUSE_REASONS(X)
-#undef X
+#define REUSE_REASON(id, word, section) [id] = {word, section},
+#include "edge/policy/reuse.def"
 };
 
 static msec_t milliseconds(int64_t seconds)
@@ -60,75 +58,91 @@ void request_cc_parse(request_cc_t *out, const fields_t *request)
     out->stale_if_error = milliseconds(cc.stale_if_error);
 }
 
-static reuse_verdict_t verdict(reuse_t use, reuse_reason_t reason)
+typedef struct question {
+    const stored_t *s;
+    mark_t mark;
+    const request_cc_t *rq;
+    msec_t age, ttl;
+    bool fresh, immutable;
+} question_t;
+
+static inline bool has(const question_t *q, uint32_t flag)
 {
-    return (reuse_verdict_t){.use = use, .reason = reason};
+    return (q->s->flags & flag) != 0;
 }
 
-/* Stale, or to be taken for it. `stale_for` is what the windows of RFC 5861 count: the time since it became stale by
- * its own age, which is negative for a response that only a soft purge made stale. */
-static reuse_verdict_t decide_stale(const stored_t *s, mark_t mark, const request_cc_t *rq, msec_t stale_for)
+/* max-age=0 is a reload even within the millisecond in which the response was stored. */
+static inline bool too_old(const question_t *q)
 {
-    bool told = mark == MARK_SOFT || (s->flags & STORED_WAS_STALE) != 0;
-    bool willing = rq->max_stale_any || rq->max_stale >= 0;
-    /* "Unless the max-stale request directive is also present, the client does not wish to receive a stale response."
-     */
-    bool averse = (rq->max_age >= 0 && !willing) || rq->min_fresh >= 0 ||
-                  (rq->max_stale >= 0 && !rq->max_stale_any && stale_for > rq->max_stale);
-    if ((s->flags & STORED_MUST_REVALIDATE) == 0 && !averse) {
-        if (s->stale_while_revalidate > 0 && stale_for <= s->stale_while_revalidate)
-            return verdict(REUSE_STALE_REVALIDATE, REUSE_BECAUSE_SWR);
-        if (!told && (s->flags & STORED_NO_MAX_STALE) == 0 && willing &&
-            (rq->max_stale_any || stale_for <= rq->max_stale))
-            return verdict(REUSE_STALE, REUSE_BECAUSE_MAX_STALE);
-    }
-    return verdict(REUSE_VALIDATE, mark == MARK_SOFT ? REUSE_BECAUSE_SOFT_PURGE : REUSE_BECAUSE_STALE);
+    return q->rq->max_age == 0 || (q->rq->max_age > 0 && q->age > q->rq->max_age);
 }
 
-static reuse_verdict_t decide(const stored_t *s, mark_t mark, const request_cc_t *rq, msec_t now_wall)
+static bool willing(const question_t *q)
 {
-    if (mark == MARK_HARD)
-        return verdict(REUSE_UNUSABLE, REUSE_BECAUSE_HARD_PURGE);
-    msec_t age = stored_age(s, now_wall);
-    msec_t ttl = stored_ttl(s, now_wall);
-    if (s->flags & STORED_HIT_FOR_MISS)
-        return verdict(REUSE_UNUSABLE, ttl > 0 ? REUSE_BECAUSE_HIT_FOR_MISS : REUSE_BECAUSE_STALE);
-    if (s->flags & STORED_VARY_ANY)
-        return verdict(REUSE_UNUSABLE, REUSE_BECAUSE_VARY);
-    if (mark == MARK_STRICT)
-        return verdict(REUSE_VALIDATE, REUSE_BECAUSE_STRICT);
-    if (rq->has_authorization && (s->flags & STORED_AUTH_SHARED) == 0)
-        return verdict(REUSE_VALIDATE, REUSE_BECAUSE_AUTHORIZATION);
-    if (s->flags & STORED_NO_CACHE)
-        return verdict(REUSE_VALIDATE, REUSE_BECAUSE_NO_CACHE);
+    return q->rq->max_stale_any || q->rq->max_stale >= 0;
+}
 
-    bool fresh = ttl > 0 && mark == MARK_NONE && (s->flags & STORED_WAS_STALE) == 0;
-    bool reload = false; /* asked for something newer, though nothing can be newer than immutable */
-    bool immutable = fresh && (s->flags & STORED_IMMUTABLE) != 0;
-    if (rq->no_cache) {
-        if (!immutable)
-            return verdict(REUSE_VALIDATE, REUSE_BECAUSE_REQUEST_NO_CACHE);
-        reload = true;
-    }
-    /* max-age=0 is a reload even within the millisecond in which the response was stored. */
-    if (rq->max_age == 0 || (rq->max_age > 0 && age > rq->max_age)) {
-        if (!immutable)
-            return verdict(REUSE_VALIDATE, REUSE_BECAUSE_REQUEST_MAX_AGE);
-        reload = true;
-    }
-    if (!fresh)
-        return decide_stale(s, mark, rq, -ttl);
-    if (rq->min_fresh >= 0 && ttl < rq->min_fresh)
-        return verdict(REUSE_VALIDATE, REUSE_BECAUSE_MIN_FRESH);
-    return verdict(REUSE_HIT, reload ? REUSE_BECAUSE_IMMUTABLE : REUSE_BECAUSE_FRESH);
+/* Nobody needs to look at its age to know that it is stale. */
+static bool told_stale(const question_t *q)
+{
+    return q->mark == MARK_SOFT || has(q, STORED_WAS_STALE);
+}
+
+/* What the windows of RFC 5861 count is the time since it became stale by its own age, which is negative for a response
+ * that only a soft purge made stale. "Unless the max-stale request directive is also present, the client does not wish
+ * to receive a stale response." */
+static bool may_be_stale(const question_t *q)
+{
+    const request_cc_t *rq = q->rq;
+    bool averse = (rq->max_age >= 0 && !willing(q)) || rq->min_fresh >= 0 ||
+                  (rq->max_stale >= 0 && !rq->max_stale_any && -q->ttl > rq->max_stale);
+    return !averse && !has(q, STORED_MUST_REVALIDATE);
+}
+
+const char *reuse_then(reuse_t use)
+{
+    static const char *const words[] = {[REUSE_HIT] = "hit",
+                                        [REUSE_STALE] = "stale",
+                                        [REUSE_STALE_REVALIDATE] = "stale, and refresh",
+                                        [REUSE_VALIDATE] = "revalidate",
+                                        [REUSE_UNUSABLE] = "miss",
+                                        [REUSE_GATEWAY_TIMEOUT] = "504"};
+    return words[use];
+}
+
+/* Inlined twice: once without anybody who wants to know why. */
+static inline __attribute__((always_inline)) reuse_verdict_t decide(const question_t *q, why_t *why)
+{
+#define REUSE_RULE(use, reason, says, condition)                                                                       \
+    if (why_ask(why, condition, reasons[reason].word, reasons[reason].section, says, reuse_then(use)))                 \
+        return (reuse_verdict_t){use, reason};
+#include "edge/policy/reuse.def"
+    __builtin_unreachable(); /* the last rule always holds */
+}
+
+static inline __attribute__((always_inline)) reuse_verdict_t ask(const stored_t *s, mark_t mark, const request_cc_t *rq,
+                                                                 msec_t now_wall, why_t *why)
+{
+    question_t q = {.s = s, .mark = mark, .rq = rq, .age = stored_age(s, now_wall), .ttl = stored_ttl(s, now_wall)};
+    q.fresh = q.ttl > 0 && mark == MARK_NONE && !has(&q, STORED_WAS_STALE);
+    q.immutable = q.fresh && has(&q, STORED_IMMUTABLE);
+    reuse_verdict_t v = decide(&q, why);
+    const reuse_reason_t only = REUSE_BECAUSE_ONLY_IF_CACHED;
+    if (why_ask(why, rq->only_if_cached && (v.use == REUSE_VALIDATE || v.use == REUSE_UNUSABLE), reasons[only].word,
+                reasons[only].section, "the request wants what is stored or nothing, and nothing stored may be used",
+                reuse_then(REUSE_GATEWAY_TIMEOUT)))
+        return (reuse_verdict_t){REUSE_GATEWAY_TIMEOUT, only};
+    return v;
 }
 
 reuse_verdict_t reuse_decide(const stored_t *s, mark_t mark, const request_cc_t *rq, msec_t now_wall)
 {
-    reuse_verdict_t v = decide(s, mark, rq, now_wall);
-    if (rq->only_if_cached && (v.use == REUSE_VALIDATE || v.use == REUSE_UNUSABLE))
-        return verdict(REUSE_GATEWAY_TIMEOUT, REUSE_BECAUSE_ONLY_IF_CACHED);
-    return v;
+    return ask(s, mark, rq, now_wall, NULL);
+}
+
+reuse_verdict_t reuse_explain(const stored_t *s, mark_t mark, const request_cc_t *rq, msec_t now_wall, why_t *why)
+{
+    return ask(s, mark, rq, now_wall, why);
 }
 
 bool reuse_stale_if_error(const stored_t *s, mark_t mark, const request_cc_t *rq, msec_t now_wall)

@@ -4,6 +4,7 @@
 #define BRINK_POLICY_REUSE_H
 
 #include "edge/policy/stored.h"
+#include "edge/policy/why.h"
 
 /* What the purge ledger says of a stored response; the order is the severity. */
 typedef enum mark {
@@ -35,30 +36,10 @@ typedef enum reuse {
     REUSE_GATEWAY_TIMEOUT   /* only-if-cached and nothing to send: 504 */
 } reuse_t;
 
-/* Why, for Cache-Status and explain. */
-#define REUSE_REASONS(X)                                                                                               \
-    X(REUSE_BECAUSE_FRESH, "fresh", "RFC 9111 4.2")                                                                    \
-    X(REUSE_BECAUSE_IMMUTABLE, "immutable", "RFC 8246 2")                                                              \
-    X(REUSE_BECAUSE_STALE, "stale", "RFC 9111 4.2.4")                                                                  \
-    X(REUSE_BECAUSE_SWR, "stale-while-revalidate", "RFC 5861 3")                                                       \
-    X(REUSE_BECAUSE_MAX_STALE, "max-stale", "RFC 9111 5.2.1.2")                                                        \
-    X(REUSE_BECAUSE_NO_CACHE, "no-cache", "RFC 9111 5.2.2.4")                                                          \
-    X(REUSE_BECAUSE_REQUEST_NO_CACHE, "request-no-cache", "RFC 9111 5.2.1.4")                                          \
-    X(REUSE_BECAUSE_REQUEST_MAX_AGE, "request-max-age", "RFC 9111 5.2.1.1")                                            \
-    X(REUSE_BECAUSE_MIN_FRESH, "min-fresh", "RFC 9111 5.2.1.3")                                                        \
-    X(REUSE_BECAUSE_AUTHORIZATION, "authorization", "RFC 9111 3.5")                                                    \
-    X(REUSE_BECAUSE_SOFT_PURGE, "soft-purge", "purge")                                                                 \
-    X(REUSE_BECAUSE_STRICT, "gap", "purge")                                                                            \
-    X(REUSE_BECAUSE_HARD_PURGE, "purged", "purge")                                                                     \
-    X(REUSE_BECAUSE_VARY, "vary", "RFC 9111 4.1")                                                                      \
-    X(REUSE_BECAUSE_HIT_FOR_MISS, "hit-for-miss", "collapse")                                                          \
-    X(REUSE_BECAUSE_ONLY_IF_CACHED, "only-if-cached", "RFC 9111 5.2.1.7")                                              \
-    X(REUSE_BECAUSE_STALE_IF_ERROR, "stale-if-error", "RFC 5861 4")
-
+/* Why: a row of reuse.def. */
 typedef enum reuse_reason {
-#define X(id, word, section) id,
-    REUSE_REASONS(X)
-#undef X
+#define REUSE_REASON(id, word, section) id,
+#include "edge/policy/reuse.def"
 } reuse_reason_t;
 
 typedef struct reuse_verdict {
@@ -67,9 +48,12 @@ typedef struct reuse_verdict {
 } reuse_verdict_t;
 
 reuse_verdict_t reuse_decide(const stored_t *s, mark_t mark, const request_cc_t *rq, msec_t now_wall);
+/* The same decision, told rule by rule. */
+reuse_verdict_t reuse_explain(const stored_t *s, mark_t mark, const request_cc_t *rq, msec_t now_wall, why_t *why);
 /* The forwarded attempt failed (connect error, timeout) or gave 500, 502, 503 or 504: may the stored response be sent
  * instead? */
 bool reuse_stale_if_error(const stored_t *s, mark_t mark, const request_cc_t *rq, msec_t now_wall);
+const char *reuse_then(reuse_t use); /* what follows, in a word or two: "hit", "revalidate" … */
 const char *reuse_word(reuse_reason_t r);
 const char *reuse_section(reuse_reason_t r);
 

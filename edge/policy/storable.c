@@ -1,7 +1,7 @@
-/* May a shared cache keep this response? First what forbids it whatever else is said, in the order in which an operator
- * would want to hear of it; then whether it could ever be used: what is stale at once and can't be validated only takes
- * up room. An operator's override_ttl goes above the RFC, but only with override_private above what protects a single
- * user. */
+/* May a shared cache keep this response? First what forbids it whatever else is said; then whether it could ever be
+ * used: what is stale at once and can't be validated only takes up room. Reasons and rules stand in storable.def; what
+ * is stored is explained by the same ones. An operator's override_ttl goes above the RFC, but only with
+ * override_private above what protects a single user. */
 #include "edge/policy/storable.h"
 
 #include "edge/base/check.h"
@@ -11,10 +11,20 @@
 static const struct {
     const char *word, *section;
 } reasons[] = {
-#define X(id, word, section) [id] = {word, section},
-    STORABLE_REASONS(X)
-#undef X
+#define STORABLE_REASON(id, word, section) [id] = {word, section},
+#include "edge/policy/storable.def"
 };
+
+typedef struct question {
+    method_t method;
+    int status;
+    const fields_t *request, *response;
+    const stored_t *described;
+    const rules_t *rules;
+    arena_t *scratch;
+    directives_t d;
+    bool shared; /* the operator says so: override_private */
+} question_t;
 
 /* Answers that are about one request (its conditions, its range, its rate) or that RFC 6585 says no cache may store. */
 static bool status_never(int status)
@@ -45,72 +55,97 @@ static bool status_understood(int status)
     return false;
 }
 
-static storable_t decide_freshness(int status, const directives_t *d, const stored_t *s)
+static bool request_no_store(const question_t *q)
 {
-    bool may = directives_explicit(d) || (s->flags & (STORED_RULE_TTL | STORED_HEURISTIC)) != 0 ||
-               directives_status_heuristic(status) ||
-               ((d->cc.flags & CACHE_CONTROL_PUBLIC) != 0 && !directives_status_odd(status));
-    if (!may)
-        return STORABLE_NO_FRESHNESS;
-    bool validators = (s->flags & (STORED_HAS_ETAG | STORED_HAS_LAST_MODIFIED)) != 0;
-    bool usable = s->lifetime > 0 || s->stale_while_revalidate > 0 || s->stale_if_error > 0;
-    if (validators || (usable && (s->flags & STORED_NO_CACHE) == 0))
-        return STORABLE_YES;
-    return d->expires_malformed ? STORABLE_MALFORMED : STORABLE_NO_FRESHNESS;
+    cache_control_t asked;
+    return cache_control_parse(&asked, q->request, SPAN("cache-control")) &&
+           (asked.flags & CACHE_CONTROL_NO_STORE) != 0;
+}
+
+static bool must_understand(const question_t *q)
+{
+    return (q->d.cc.flags & CACHE_CONTROL_MUST_UNDERSTAND) != 0;
 }
 
 /* RFC 9111 7.3: Set-Cookie doesn't forbid storing, the origin says so by Cache-Control. So it must have said something:
  * a guess or an operator's ttl doesn't share cookies. And where the request brought a cookie, the answer to it is
  * likely to renew that one's session: then it must be said to be for all. */
-static bool decide_cookie(const fields_t *request, const directives_t *d)
+static bool cookie_shared(const question_t *q)
 {
-    if (d->source == DIRECTIVES_TARGETED || (d->cc.flags & CACHE_CONTROL_PUBLIC) != 0 ||
-        d->cc.s_maxage != CACHE_CONTROL_ABSENT)
+    if (q->d.source != DIRECTIVES_CACHE_CONTROL || (q->d.cc.flags & CACHE_CONTROL_PUBLIC) != 0 ||
+        q->d.cc.s_maxage != CACHE_CONTROL_ABSENT)
         return true;
-    return directives_explicit(d) && !fields_has(request, SPAN("cookie"));
+    return directives_explicit(&q->d) && !fields_has(q->request, SPAN("cookie"));
+}
+
+static bool too_many_tags(const question_t *q)
+{
+    digest_t *tags;
+    size_t n;
+    return tags_collect(q->response, q->scratch, &tags, &n) != ERR_OK;
+}
+
+static bool may_be_fresh(const question_t *q)
+{
+    return directives_explicit(&q->d) || (q->described->flags & (STORED_RULE_TTL | STORED_HEURISTIC)) != 0 ||
+           directives_status_heuristic(q->status) ||
+           ((q->d.cc.flags & CACHE_CONTROL_PUBLIC) != 0 && !directives_status_odd(q->status));
+}
+
+static bool useful(const question_t *q)
+{
+    const stored_t *s = q->described;
+    bool lasts = s->lifetime > 0 || s->stale_while_revalidate > 0 || s->stale_if_error > 0;
+    return (s->flags & (STORED_HAS_ETAG | STORED_HAS_LAST_MODIFIED)) != 0 ||
+           (lasts && (s->flags & STORED_NO_CACHE) == 0);
+}
+
+storable_t storable_explain(method_t method, const fields_t *request, int status, const fields_t *response,
+                            const stored_t *described, const rules_t *rules, arena_t *scratch, why_t *why)
+{
+    question_t question = {.method = method,
+                           .status = status,
+                           .request = request,
+                           .response = response,
+                           .described = described,
+                           .rules = rules,
+                           .scratch = scratch,
+                           .shared = rules->override_private && rules->override_ttl != RULES_UNSET};
+    const question_t *q = &question;
+    directives_read(&question.d, response, scratch);
+#define STORABLE_RULE_ROW(verdict, says, condition)                                                                    \
+    if (why_ask(why, condition, reasons[verdict].word, reasons[verdict].section, says,                                 \
+                verdict == STORABLE_YES ? "store" : "don't store"))                                                    \
+        return verdict;
+#include "edge/policy/storable.def"
+    __builtin_unreachable(); /* the last rule always holds */
 }
 
 storable_t storable_decide(method_t method, const fields_t *request, int status, const fields_t *response,
                            const stored_t *described, const rules_t *rules, arena_t *scratch)
 {
-    if (!rules->cache)
-        return STORABLE_RULE;
-    if (method != METHOD_GET && (method != METHOD_POST || status != 200))
-        return STORABLE_METHOD;
-    cache_control_t asked;
-    if (cache_control_parse(&asked, request, SPAN("cache-control")) && (asked.flags & CACHE_CONTROL_NO_STORE) != 0)
-        return STORABLE_REQUEST_NO_STORE;
-    if (status == 206)
-        return STORABLE_PARTIAL;
-    if (status_never(status))
-        return STORABLE_STATUS;
+    return storable_explain(method, request, status, response, described, rules, scratch, NULL);
+}
 
-    directives_t d;
-    directives_read(&d, response, scratch);
-    const cache_control_t *cc = &d.cc;
-    if (method == METHOD_POST && !directives_explicit(&d)) /* RFC 9110 9.3.3 */
-        return STORABLE_METHOD;
-    bool must_understand = (cc->flags & CACHE_CONTROL_MUST_UNDERSTAND) != 0;
-    if (must_understand && !status_understood(status))
-        return STORABLE_STATUS;
-    bool shared = rules->override_private && rules->override_ttl != RULES_UNSET;
-    if (!shared) {
-        if ((cc->flags & CACHE_CONTROL_NO_STORE) != 0 && !must_understand)
-            return STORABLE_NO_STORE;
-        if (d.private)
-            return STORABLE_PRIVATE;
-        if (fields_has(request, SPAN("authorization")) && (described->flags & STORED_AUTH_SHARED) == 0)
-            return STORABLE_AUTHORIZATION;
-        if (fields_has(response, SPAN("set-cookie")) && !decide_cookie(request, &d))
-            return STORABLE_SET_COOKIE;
-    }
-    if (described->flags & STORED_VARY_ANY)
-        return STORABLE_VARY_ANY;
-    digest_t *tags;
-    size_t n;
-    if (tags_collect(response, scratch, &tags, &n) != ERR_OK)
-        return STORABLE_TOO_MANY_TAGS;
-    return decide_freshness(status, &d, described);
+/* A note has no status: the verdict stands in its place. */
+void storable_note(stored_t *out, storable_t why, msec_t now_wall, msec_t lifetime)
+{
+    *out = (stored_t){
+        .status = (int32_t)why,
+        .flags = STORED_HIT_FOR_MISS,
+        .date = now_wall,
+        .request_time = now_wall,
+        .response_time = now_wall,
+        .lifetime = lifetime,
+        .last_modified = -1,
+        .content_length = -1,
+    };
+}
+
+storable_t storable_noted(const stored_t *note)
+{
+    CHECK((note->flags & STORED_HIT_FOR_MISS) != 0);
+    return (storable_t)note->status;
 }
 
 void storable_strip(fields_t *response, arena_t *scratch)

@@ -1,7 +1,7 @@
 /* What a response's head says about its reuse, worked out once. The order of freshness (RFC 9111 4.2.1): the operator's
  * override_ttl; s-maxage; max-age; Expires minus Date; the operator's ttl; a tenth of the time since the last
- * modification. The first three come from whichever field governs (directives.c). What can't be read makes a response
- * stale, never fresh. */
+ * modification (lifetime.def). The first three come from whichever field governs (directives.c). What can't be read
+ * makes a response stale, never fresh. */
 #include "edge/policy/stored.h"
 
 #include "edge/http/date.h"
@@ -94,35 +94,68 @@ static msec_t bounded_rule(int status, msec_t ttl)
     return status >= 400 && ttl > RULE_ERROR_MOST ? RULE_ERROR_MOST : ttl;
 }
 
-/* Answers whether override_ttl decided: then the response's own no-cache is overruled too. */
-static bool describe_lifetime(stored_t *out, const directives_t *d, const fields_t *response, const fields_t *request,
-                              const rules_t *rules)
+typedef struct question {
+    const stored_t *out; /* described so far */
+    const directives_t *d;
+    const fields_t *response, *request;
+    const rules_t *rules;
+} question_t;
+
+static bool guessable(const question_t *q)
 {
-    const cache_control_t *cc = &d->cc;
-    if (rules->override_ttl != RULES_UNSET && overridable(out->status)) {
+    return q->out->last_modified >= 0 && q->out->last_modified < q->out->date && !pragma_no_cache(q->response) &&
+           (directives_status_guessable(q->out->status, q->request) ||
+            ((q->d->cc.flags & CACHE_CONTROL_PUBLIC) != 0 && !directives_status_odd(q->out->status)));
+}
+
+static lifetime_t lifetime_source(const question_t *q, why_t *why)
+{
+#define LIFETIME_SOURCE(id, word, section, says, condition)                                                            \
+    if (why_ask(why, condition, word, section, says, "lifetime"))                                                      \
+        return id;
+#include "edge/policy/lifetime.def"
+#undef LIFETIME_SOURCE
+    __builtin_unreachable(); /* the last one always holds */
+}
+
+static msec_t heuristic(const stored_t *s)
+{
+    msec_t most = directives_status_odd(s->status) ? RULE_ERROR_MOST : HEURISTIC_MOST;
+    msec_t tenth = (s->date - s->last_modified) / 10;
+    return tenth < most ? tenth : most;
+}
+
+static lifetime_t describe_lifetime(stored_t *out, const directives_t *d, const fields_t *response,
+                                    const fields_t *request, const rules_t *rules, why_t *why)
+{
+    question_t q = {.out = out, .d = d, .response = response, .request = request, .rules = rules};
+    lifetime_t source = lifetime_source(&q, why);
+    switch (source) {
+    case LIFETIME_OVERRIDE:
         out->flags |= STORED_RULE_TTL;
         out->lifetime = bounded_rule(out->status, rules->override_ttl);
-        return true;
-    }
-    if (cc->s_maxage != CACHE_CONTROL_ABSENT) {
-        out->lifetime = cc->s_maxage * MSEC_PER_SEC;
-    } else if (cc->max_age != CACHE_CONTROL_ABSENT) {
-        out->lifetime = cc->max_age * MSEC_PER_SEC;
-    } else if (d->expires) {
+        break;
+    case LIFETIME_S_MAXAGE:
+        out->lifetime = d->cc.s_maxage * MSEC_PER_SEC;
+        break;
+    case LIFETIME_MAX_AGE:
+        out->lifetime = d->cc.max_age * MSEC_PER_SEC;
+        break;
+    case LIFETIME_EXPIRES:
         out->lifetime = read_expires(response, out->date, out->response_time);
-    } else if (rules->ttl != RULES_UNSET && !d->no_cache && directives_status_heuristic(out->status)) {
+        break;
+    case LIFETIME_TTL:
         out->flags |= STORED_RULE_TTL;
         out->lifetime = bounded_rule(out->status, rules->ttl);
-    } else if (out->last_modified >= 0 && out->last_modified < out->date && !pragma_no_cache(response) &&
-               (directives_status_guessable(out->status, request) ||
-                ((cc->flags & CACHE_CONTROL_PUBLIC) != 0 && !directives_status_odd(out->status)))) {
+        break;
+    case LIFETIME_HEURISTIC:
         out->flags |= STORED_HEURISTIC;
-        out->lifetime = (out->date - out->last_modified) / 10;
-        msec_t most = directives_status_odd(out->status) ? RULE_ERROR_MOST : HEURISTIC_MOST;
-        if (out->lifetime > most)
-            out->lifetime = most;
+        out->lifetime = heuristic(out);
+        break;
+    case LIFETIME_NONE:
+        break;
     }
-    return false;
+    return source;
 }
 
 static msec_t stale_window(int64_t own, msec_t rule)
@@ -151,9 +184,14 @@ static void describe_staleness(stored_t *out, const directives_t *d, const rules
     }
 }
 
-void stored_describe(stored_t *out, int status, const fields_t *response, const fields_t *request, const rules_t *rules,
-                     msec_t request_time, msec_t response_time, arena_t *scratch)
+lifetime_t stored_explain(stored_t *out, int status, const fields_t *response, const fields_t *request,
+                          const rules_t *rules, msec_t request_time, msec_t response_time, arena_t *scratch, why_t *why,
+                          const char **field)
 {
+    static const char *const fields[] = {[DIRECTIVES_CACHE_CONTROL] = "Cache-Control",
+                                         [DIRECTIVES_BRINK] = "Brink-CDN-Cache-Control",
+                                         [DIRECTIVES_CDN] = "CDN-Cache-Control",
+                                         [DIRECTIVES_SURROGATE] = "Surrogate-Control"};
     directives_t d;
     directives_read(&d, response, scratch);
     msec_t delay = response_time > request_time ? response_time - request_time : 0;
@@ -169,7 +207,9 @@ void stored_describe(stored_t *out, int status, const fields_t *response, const 
         out->initial_age = response_time - out->date;
 
     describe_validators(out, response, response_time);
-    bool overridden = describe_lifetime(out, &d, response, request, rules);
+    lifetime_t source = describe_lifetime(out, &d, response, request, rules, why);
+    /* an operator's override_ttl overrules the response's own no-cache, too */
+    bool overridden = source == LIFETIME_OVERRIDE;
     describe_staleness(out, &d, rules, overridden);
     if (d.cc.flags & CACHE_CONTROL_IMMUTABLE)
         out->flags |= STORED_IMMUTABLE;
@@ -182,19 +222,35 @@ void stored_describe(stored_t *out, int status, const fields_t *response, const 
         out->flags |= STORED_VARY | STORED_VARY_ANY;
     else if (packed.n > 0)
         out->flags |= STORED_VARY;
+    *field = fields[d.source];
+    return source;
 }
 
-void stored_hit_for_miss(stored_t *out, msec_t now_wall, msec_t lifetime)
+void stored_describe(stored_t *out, int status, const fields_t *response, const fields_t *request, const rules_t *rules,
+                     msec_t request_time, msec_t response_time, arena_t *scratch)
 {
-    *out = (stored_t){
-        .flags = STORED_HIT_FOR_MISS,
-        .date = now_wall,
-        .request_time = now_wall,
-        .response_time = now_wall,
-        .lifetime = lifetime,
-        .last_modified = -1,
-        .content_length = -1,
+    const char *field;
+    stored_explain(out, status, response, request, rules, request_time, response_time, scratch, NULL, &field);
+}
+
+const char *stored_lifetime_word(lifetime_t source)
+{
+    static const char *const words[] = {
+#define LIFETIME_SOURCE(id, word, section, says, condition) [id] = word,
+#include "edge/policy/lifetime.def"
+#undef LIFETIME_SOURCE
     };
+    return words[source];
+}
+
+const char *stored_lifetime_section(lifetime_t source)
+{
+    static const char *const sections[] = {
+#define LIFETIME_SOURCE(id, word, section, says, condition) [id] = section,
+#include "edge/policy/lifetime.def"
+#undef LIFETIME_SOURCE
+    };
+    return sections[source];
 }
 
 msec_t stored_age(const stored_t *s, msec_t now_wall)

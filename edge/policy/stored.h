@@ -8,6 +8,7 @@
 #include "edge/http/fields.h"
 #include "edge/http/method.h"
 #include "edge/policy/rules.h"
+#include "edge/policy/why.h"
 
 enum stored_flag {
     STORED_MUST_REVALIDATE =
@@ -46,9 +47,20 @@ typedef struct stored {
  * validators, Vary. */
 void stored_describe(stored_t *out, int status, const fields_t *response, const fields_t *request, const rules_t *rules,
                      msec_t request_time, msec_t response_time, arena_t *scratch);
-/* A note that what the key answers with can't be shared, good for `lifetime` ms: reuse_decide says UNUSABLE,
- * hit-for-miss. */
-void stored_hit_for_miss(stored_t *out, msec_t now_wall, msec_t lifetime);
+/* Where a lifetime comes from. */
+typedef enum lifetime {
+#define LIFETIME_SOURCE(id, word, section, says, condition) id,
+#include "edge/policy/lifetime.def"
+#undef LIFETIME_SOURCE
+} lifetime_t;
+
+/* The same as stored_describe, told rule by rule as far as the lifetime is concerned. *field: the name of the field
+ * that governs (RFC 9213 2.2), static. */
+lifetime_t stored_explain(stored_t *out, int status, const fields_t *response, const fields_t *request,
+                          const rules_t *rules, msec_t request_time, msec_t response_time, arena_t *scratch, why_t *why,
+                          const char **field);
+const char *stored_lifetime_word(lifetime_t source);
+const char *stored_lifetime_section(lifetime_t source);
 /* current_age and remaining lifetime (negative when stale), in ms: RFC 9111 4.2.3. */
 msec_t stored_age(const stored_t *s, msec_t now_wall);
 msec_t stored_ttl(const stored_t *s, msec_t now_wall);

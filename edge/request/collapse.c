@@ -355,7 +355,7 @@ static void collapse_note_unsharable(request_t *rq, const fetch_response_t *r)
     if (rq->cc.has_authorization || object_meta(r->object).status >= 500)
         return; /* a failing origin must not cost us what we have, or what another request has just got */
     stored_t meta;
-    stored_hit_for_miss(&meta, rq->env->loop->now.wall, COLLAPSE_HIT_FOR_MISS);
+    storable_note(&meta, r->storable, rq->env->loop->now.wall, COLLAPSE_HIT_FOR_MISS);
     meta.date = object_meta(r->object).date; /* by the clock that it will be compared by with what is stored next */
     fields_t none = {0};
     fieldblock_t *block;

@@ -192,11 +192,10 @@ Test(reuse, request_directives)
 
 Test(reuse, every_reason_has_words)
 {
-#define X(id, word, section)                                                                                           \
+#define REUSE_REASON(id, word, section)                                                                                \
     cr_expect_str_eq(reuse_word(id), word);                                                                            \
     cr_expect_str_eq(reuse_section(id), section);
-    REUSE_REASONS(X)
-#undef X
+#include "edge/policy/reuse.def"
 }
 
 /* As time goes by a verdict only gets worse, and a graver mark never makes it better. */

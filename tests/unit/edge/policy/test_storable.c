@@ -241,11 +241,25 @@ Test(storable, strip)
 
 Test(storable, every_reason_has_words)
 {
-#define X(id, word, section)                                                                                           \
+#define STORABLE_REASON(id, word, section)                                                                             \
     cr_expect_str_eq(storable_word(id), word);                                                                         \
     cr_expect_str_eq(storable_section(id), section);
-    STORABLE_REASONS(X)
-#undef X
+#include "edge/policy/storable.def"
+}
+
+Test(storable, a_note_keeps_its_reason)
+{
+    stored_t s;
+    storable_note(&s, STORABLE_PRIVATE, T0, 2 * SECOND);
+    cr_expect_eq(s.flags, STORED_HIT_FOR_MISS);
+    cr_expect_eq(stored_ttl(&s, T0), 2 * SECOND);
+    cr_expect_eq(stored_ttl(&s, T0 + 3 * SECOND), -SECOND);
+    cr_expect_eq(storable_noted(&s), STORABLE_PRIVATE);
+}
+
+Test(storable, only_a_note_has_one, .signal = SIGABRT)
+{
+    storable_noted(&(stored_t){.status = STORABLE_PRIVATE});
 }
 
 Test(storable, no_word_for_no_reason, .signal = SIGABRT)

@@ -263,15 +263,6 @@ Test(stored, validators_and_length)
     }
 }
 
-Test(stored, hit_for_miss_note)
-{
-    stored_t s;
-    stored_hit_for_miss(&s, T0, 2 * SECOND);
-    cr_expect_eq(s.flags, STORED_HIT_FOR_MISS);
-    cr_expect_eq(stored_ttl(&s, T0), 2 * SECOND);
-    cr_expect_eq(stored_ttl(&s, T0 + 3 * SECOND), -SECOND);
-}
-
 /* Whatever a head says, time makes nothing fresher. */
 Test(stored, freshness_never_grows_with_time)
 {
