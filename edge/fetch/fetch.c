@@ -89,8 +89,16 @@ fetch_t *fetch_new(fetch_deps_t *deps, const fetch_spec_t *spec)
     f->spec.target = arena_copy(&f->arena, spec->target);
     f->spec.upgrade = spec->upgrade.p != NULL ? arena_copy(&f->arena, spec->upgrade) : SPAN_NONE;
     f->spec.body = spec->has_body ? arena_copy(&f->arena, spec->body) : SPAN_NONE;
+    f->spec.range = spec->range.p != NULL ? arena_copy(&f->arena, spec->range) : SPAN_NONE;
+    f->object_began = f->oldest = spec->began;
     if (spec->validate != NULL)
         object_ref(spec->validate);
+    if (spec->part != NULL) { /* the response may be as old as this part of it */
+        object_ref(spec->part);
+        msec_t started = object_meta(spec->part).request_time;
+        f->oldest = spec->part->stamp.began < spec->began ? spec->part->stamp.began : spec->began;
+        f->started_wall = started < f->started_wall ? started : f->started_wall;
+    }
     atomic_init(&f->windowed, !spec->share);
     return f;
 }
@@ -119,6 +127,7 @@ void fetch_unref(fetch_t *f)
     object_unref(f->response.object);
     free(f->response.full);
     object_unref(f->spec.validate);
+    object_unref(f->spec.part);
     for (fetch_interim_t *i = atomic_load_explicit(&f->interim, memory_order_relaxed), *next; i != NULL; i = next) {
         next = atomic_load_explicit(&i->next, memory_order_relaxed);
         free(i->fields);
@@ -188,7 +197,7 @@ msec_t fetch_started(const fetch_t *f)
 
 uint64_t fetch_began(const fetch_t *f)
 {
-    return f->spec.began;
+    return f->oldest;
 }
 
 const cache_key_t *fetch_key(const fetch_t *f)
@@ -199,6 +208,11 @@ const cache_key_t *fetch_key(const fetch_t *f)
 bool fetch_shares(const fetch_t *f)
 {
     return f->spec.share;
+}
+
+span_t fetch_range(const fetch_t *f)
+{
+    return f->spec.range;
 }
 
 bool fetch_past_shields(const fetch_t *f)
@@ -231,7 +245,7 @@ bool fetch_covered(fetch_t *f, ledger_t *l)
     const object_t *o = f->response.object;
     ledger_subject_t subject = {
         .uri = f->key.uri, .uri_digest = f->key.uri_digest, .tags = object_tags(o), .tags_n = o->tags_n};
-    return ledger_check(l, &subject, f->spec.began, &upto) != MARK_NONE;
+    return ledger_check(l, &subject, o->stamp.began, &upto) != MARK_NONE;
 }
 
 /* ---- readers ---- */

@@ -67,6 +67,9 @@ typedef struct fetch_spec {
                           it, and no place at a busy one waited for */
     object_t
         *validate;  /* stored response whose validators are sent; NULL: none. Checked to `began` and not hard-purged */
+    object_t *part; /* stored part of which the rest is asked for (RFC 9111 3.4); NULL: none. Checked to `began` and
+                       without a mark */
+    span_t range;   /* .p NULL: the whole is asked for; else the one range that `forward` asks for */
     uint64_t began; /* ledger position read before */
     /* Called on the owner's loop when nobody new may join (settled: ended, or not to be shared). Once. */
     void (*on_settled)(fetch_t *f, void *arg);
@@ -106,10 +109,11 @@ typedef struct fetch_interim {
 } fetch_interim_t;
 /* The one after `last` (NULL: the first); NULL if there is none (yet). */
 const fetch_interim_t *fetch_interim(const fetch_t *f, const fetch_interim_t *last);
-msec_t fetch_started(const fetch_t *f); /* wall */
-uint64_t fetch_began(const fetch_t *f); /* ledger position that its response will carry */
+msec_t fetch_started(const fetch_t *f); /* wall; of its oldest bytes */
+uint64_t fetch_began(const fetch_t *f); /* the lowest ledger position that its response may carry */
 const cache_key_t *fetch_key(const fetch_t *f);
 bool fetch_shares(const fetch_t *f);
+span_t fetch_range(const fetch_t *f); /* as in the spec */
 bool fetch_past_shields(const fetch_t *f);
 bool fetch_optional(const fetch_t *f);
 const char *

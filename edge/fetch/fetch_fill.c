@@ -11,6 +11,7 @@
 #include "edge/fetch/fetch_priv.h"
 #include "edge/http/date.h"
 #include "edge/policy/invalidate.h"
+#include "edge/policy/part.h"
 #include "edge/policy/revalidate.h"
 #include "edge/policy/tags.h"
 #include "edge/policy/vary.h"
@@ -71,7 +72,7 @@ static object_t *fetch_fill_object(fetch_t *f, const fields_t *kept, const store
             log_warn("%.*s carries more or longer tags than allowed: not stored", SPAN_ARG(f->key.uri));
         }
     }
-    return object_new(&f->key, selecting, meta, f->spec.began, block, body, tags, tags_n);
+    return object_new(&f->key, selecting, meta, f->object_began, block, body, tags, tags_n);
 }
 
 /* What others get and what is stored: without the fields that a qualified private or no-cache names. The client that it
@@ -100,8 +101,12 @@ static void fetch_fill_disowned(fetch_t *f, int status)
     const fetch_response_t *r = &f->response;
     object_t *old = f->spec.validate;
     bool forbidden = r->storable == STORABLE_NO_STORE || r->storable == STORABLE_PRIVATE;
-    if (old != NULL && forbidden && status < 500 && !fields_has(&f->request, SPAN("authorization")))
+    if (!forbidden || status >= 500 || fields_has(&f->request, SPAN("authorization")))
+        return;
+    if (old != NULL)
         store_remove(f->deps->store, old);
+    if (f->spec.part != NULL)
+        store_remove(f->deps->store, f->spec.part);
 }
 
 /* The same stored response, perhaps freshened since. */
@@ -212,6 +217,17 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
     if (status == 304 && !fetch_fill_conditional(&f->forward))
         return FETCH_FILL_BAD; /* nobody asked whether anything was modified: there is no content to speak of */
 
+    if (f->completing && (status == 206 || status == 416)) {
+        fields_t whole;
+        if (status == 416 || !fetch_parts_completes(f, &fields, content_length, &whole))
+            return FETCH_FILL_AGAIN_UNCONDITIONAL;
+        fields = whole;
+        status = 200;
+        content_length = object_meta(f->spec.part).content_length;
+        f->object_began = f->oldest;
+    } else {
+        f->completing = false;
+    }
     fields_t all = fields;
     if (f->spec.share && (fetch_fill_strip(f, &all, &fields) != ERR_OK ||
                           (all.n != fields.n && fetch_fill_full(f, &all, now) != ERR_OK)))
@@ -219,7 +235,11 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
     stored_t meta;
     stored_describe(&meta, status, &fields, &f->request, &f->spec.rules, f->request_time, now, &f->arena);
     bool no_body = f->spec.method == METHOD_HEAD || status == 204 || status == 304;
-    meta.content_length = no_body && f->spec.method != METHOD_HEAD ? 0 : content_length;
+    bool part = f->spec.range.p != NULL && part_describe(&meta, &fields, content_length);
+    if (!part)
+        meta.content_length = no_body && f->spec.method != METHOD_HEAD ? 0 : content_length;
+    if (f->completing)
+        fetch_parts_date(f, &meta);
     r->storable = storable_decide(f->spec.method, &f->request, status, &fields, &meta, &f->spec.rules, &f->arena);
     span_t selecting = SPAN_NONE;
     if (vary_pack(&f->arena, &fields, &f->request, &selecting) != ERR_OK && r->storable == STORABLE_YES)
@@ -229,12 +249,22 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
     int64_t declared = no_body ? 0 : content_length;
     bool keep = f->spec.share || fetch_fill_represents(f, &fields);
     bool wanted = keep && r->storable == STORABLE_YES && !r->stale_from_shield;
-    bool room = wanted && declared <= (int64_t)fetch_fill_most(f);
+    bool room = wanted && declared <= (int64_t)(part ? f->deps->max_object : fetch_fill_most(f));
+    f->expected = f->spec.method == METHOD_HEAD ? -1 : declared;
     if (wanted && !room)
         metrics_add(METRIC_FILLS, LABEL_FILL_TOO_BIG, 1);
     if (room && declared > 0 && !fetch_fill_reserve(f, (size_t)declared + FIELDS_MAX_COUNT)) {
         metrics_add(METRIC_FILLS, LABEL_FILL_BUDGET, 1);
         room = false;
+    }
+    if (part &&
+        room) { /* each use makes its own Content-Range; who it was fetched for is told what the upstream said */
+        if (r->full == NULL && fetch_fill_full(f, &all, now) != ERR_OK)
+            return FETCH_FILL_BAD;
+        fields_remove(&fields, SPAN("content-range"));
+    } else if (part) { /* it passes as it came */
+        meta.flags &= ~(uint32_t)(STORED_PART | STORED_PART_ALONE);
+        meta.part_first = 0;
     }
     /* one chunk for the whole only where the whole will stay in memory */
     body_t *body = body_new(room ? declared : -1);
@@ -245,6 +275,11 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
     }
     if (r->via_shield)
         atomic_fetch_or(&r->object->flags, OBJECT_VIA_SHIELD);
+    if (f->completing) {
+        fetch_parts_stamp(f, r->object);
+        if (fetch_parts_before(f) != ERR_OK)
+            return FETCH_FILL_BAD;
+    }
     if (!method_safe(f->spec.method))
         fetch_invalidate(f, status, &fields);
     r->sharable = room && r->storable == STORABLE_YES;
@@ -288,19 +323,23 @@ static void fetch_fill_commit(fetch_t *f)
     ledger_subject_t subject = {
         .uri = f->key.uri, .uri_digest = f->key.uri_digest, .tags = object_tags(o), .tags_n = o->tags_n};
     mark_t mark = ledger_stamp_check(f->deps->ledger, &o->stamp, &subject);
-    if (mark >= MARK_STRICT) {
+    if (mark >= MARK_STRICT || (f->completing && fetch_parts_mark(f) != MARK_NONE)) {
         metrics_add(METRIC_FILLS, LABEL_FILL_PURGED, 1);
         return;
     }
-    bool disk_only = body_length(object_body(o)) > f->deps->max_object;
+    bool part = object_part(o), disk_only = body_length(object_body(o)) > f->deps->max_object;
     /* a small one is stored as a copy without slack; what was reserved stands for the first until its readers go */
-    object_t *packed = disk_only ? NULL : object_packed(o);
-    err_t err = packed != NULL ? store_insert(f->deps->store, packed, 0)
-                : disk_only    ? store_adopt(f->deps->store, o, f->reserved)
-                               : store_insert(f->deps->store, o, f->reserved);
+    object_t *packed = part || disk_only ? NULL : object_packed(o);
+    err_t err = part             ? fetch_parts_store(f, o, &f->reserved)
+                : packed != NULL ? store_insert(f->deps->store, packed, 0)
+                : disk_only      ? store_adopt(f->deps->store, o, f->reserved)
+                                 : store_insert(f->deps->store, o, f->reserved);
     object_unref(packed);
     if (err == ERR_OK) {
-        f->reserved = packed != NULL ? f->reserved : 0;
+        if (!part) {
+            f->reserved = packed != NULL ? f->reserved : 0;
+            fetch_parts_superseded(f, o);
+        }
         if (disk_only)
             warm_put(f->deps->warm, o);
         metrics_add(METRIC_FILLS, LABEL_FILL_STORED, 1);
@@ -309,22 +348,30 @@ static void fetch_fill_commit(fetch_t *f)
     }
 }
 
-void fetch_fill_end(fetch_t *f, bool whole)
+static bool fetch_fill_whole(fetch_t *f, upstream_result_t result)
 {
-    object_t *o = f->response.object;
-    body_t *body = object_body(o);
+    body_t *body = object_body(f->response.object);
+    if (result == UPSTREAM_OK && f->completing && fetch_parts_behind(f) != ERR_OK)
+        return false;
+    return result == UPSTREAM_OK && (f->expected < 0 || body_length(body) == (uint64_t)f->expected);
+}
+
+void fetch_fill_end(fetch_t *f, upstream_result_t result)
+{
+    bool cut = result == UPSTREAM_CUT || result == UPSTREAM_CLOSED || result == UPSTREAM_IDLE_TIMEOUT;
     if (f->response.validated) {
-        if (whole && f->response.sharable)
+        if (result == UPSTREAM_OK && f->response.sharable)
             fetch_fill_commit(f);
     } else {
-        int64_t declared = f->spec.method == METHOD_HEAD ? -1 : object_meta(o).content_length;
-        if (declared >= 0 && body_length(body) != (uint64_t)declared)
-            whole = false;
-        body_end(body, whole ? BODY_COMPLETE : BODY_FAILED);
-        if (f->filling && whole)
+        bool whole = fetch_fill_whole(f, result);
+        body_end(object_body(f->response.object), whole ? BODY_COMPLETE : BODY_FAILED);
+        if (f->filling && whole) {
             fetch_fill_commit(f);
-        else if (f->filling)
+        } else if (f->filling) {
             metrics_add(METRIC_FILLS, LABEL_FILL_CUT, 1);
+            if (cut)
+                fetch_parts_keep_cut(f);
+        }
     }
     fetch_fill_counted(f, false);
 }

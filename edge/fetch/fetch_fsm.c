@@ -89,6 +89,7 @@ void fetch_fsm_admitted(fetch_t *f)
     f->upstream_name = f->hop.server->url.p; /* the fetch holds the configuration */
     f->validators_sent =
         f->spec.validate != NULL && revalidate_add_validators(object_fields(f->spec.validate), &fields, &f->arena);
+    f->completing = !f->validators_sent && f->spec.part != NULL && fetch_parts_ask(f, &fields);
     f->request_time = f->deps->loop->now.wall;
     fetch_fsm_start(f, &fields, &fetch_fsm_events, 0);
 }
@@ -151,7 +152,8 @@ static void fetch_fsm_on_head(void *arg, int status, const fields_t *fields, int
         f->call = NULL;
         fetch_route_ended(f, UPSTREAM_OK);
         object_unref(f->spec.validate);
-        f->spec.validate = NULL;
+        object_unref(f->spec.part);
+        f->spec.validate = f->spec.part = NULL;
         f->route = (route_t){.idempotent = f->route.idempotent,
                              .no_shield = f->route.no_shield,
                              .optional = f->route.optional}; /* nothing failed */
@@ -178,7 +180,7 @@ bool fetch_fsm_on_body(void *arg, span_t bytes)
     if (fetch_fill_body(f, bytes) != ERR_OK) {
         f->deps->client->ops->cancel(f->call);
         fetch_route_ended(f, UPSTREAM_MALFORMED);
-        fetch_fill_end(f, false);
+        fetch_fill_end(f, UPSTREAM_MALFORMED);
         fetch_fsm_finish(f);
         return true;
     }
@@ -192,7 +194,7 @@ void fetch_fsm_give_up(fetch_t *f, upstream_result_t result)
 {
     log_warn("upstream %s: response to %.*s %.*s not complete: %s", fetch_upstream_name(f),
              SPAN_ARG(f->spec.method_name), SPAN_ARG(f->key.uri), upstream_word(result));
-    fetch_fill_end(f, false);
+    fetch_fill_end(f, result);
     fetch_fsm_finish(f);
 }
 
@@ -208,7 +210,7 @@ void fetch_fsm_on_done(void *arg, upstream_result_t result)
             fetch_fsm_give_up(f, result);
             return;
         }
-        fetch_fill_end(f, result == UPSTREAM_OK);
+        fetch_fill_end(f, result);
         fetch_fsm_finish(f);
         return;
     }
@@ -254,7 +256,7 @@ void fetch_fsm_abandon(fetch_t *f)
     fetch_route_leave(f);
     fetch_route_ended(f, UPSTREAM_ABANDONED);
     if (fetch_phase(f) == FETCH_STREAMING) {
-        fetch_fill_end(f, false);
+        fetch_fill_end(f, UPSTREAM_ABANDONED);
         fetch_fsm_finish(f);
     } else {
         fetch_fsm_fail(f, UPSTREAM_ABANDONED);

@@ -37,6 +37,10 @@ struct fetch {
     bool queued;
     fetch_interim_t *last_interim;
     unsigned interims;
+    uint64_t object_began; /* of the response: that of its oldest bytes */
+    uint64_t oldest;       /* what that may turn out to be */
+    int64_t expected;      /* length of the body that is arriving; -1 unknown */
+    bool completing;       /* the rest of spec.part was asked for; and after the head: it is coming */
     bool validators_sent, paused, settled, ended;
     int status;                  /* that the attempt which is running was answered with; 0: not yet */
     bool filling;                /* counted as a fill */
@@ -99,6 +103,27 @@ void fetch_route_leave(fetch_t *f); /* stops waiting, if it waits */
 void fetch_route_answered(fetch_t *f, int status);
 void fetch_route_ended(fetch_t *f, upstream_result_t result);
 
+/* fetch_parts.c: parts of representations (RFC 9111 3.3, 3.4). */
+/* Asks for the rest of spec.part. */
+bool fetch_parts_ask(fetch_t *f, fields_t *fields);
+/* Is this 206 that rest? Then `whole` are the fields of both together. */
+bool fetch_parts_completes(fetch_t *f, const fields_t *response, int64_t content_length, fields_t *whole);
+/* What both together are made of has come: their head's description and stamp are as old as their oldest bytes. */
+void fetch_parts_date(const fetch_t *f, stored_t *meta);
+void fetch_parts_stamp(fetch_t *f, object_t *o);
+/* The ledger's word on spec.part, whose bytes are about to be stored anew. */
+mark_t fetch_parts_mark(fetch_t *f);
+/* Appends the bytes of spec.part, if they come before those that are arriving, or behind them. */
+err_t fetch_parts_before(fetch_t *f);
+err_t fetch_parts_behind(fetch_t *f);
+/* Stores a complete part, or what it makes with those that are there. `*reserved` is 0 if it has passed to the store,
+ * else still the caller's. */
+err_t fetch_parts_store(fetch_t *f, object_t *part, uint64_t *reserved);
+/* The whole is stored: its parts are of no use any more. */
+void fetch_parts_superseded(fetch_t *f, const object_t *whole);
+/* The response was cut: what came of it is a part. */
+void fetch_parts_keep_cut(fetch_t *f);
+
 /* fetch_invalidate.c: an unsafe method's answer arrived, and has its object. */
 void fetch_invalidate(fetch_t *f, int status, const fields_t *fields);
 
@@ -106,6 +131,6 @@ void fetch_invalidate(fetch_t *f, int status, const fields_t *fields);
 typedef enum fetch_fill_verdict { FETCH_FILL_OK, FETCH_FILL_AGAIN_UNCONDITIONAL, FETCH_FILL_BAD } fetch_fill_verdict_t;
 fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *fields, int64_t content_length);
 err_t fetch_fill_body(fetch_t *f, span_t bytes);
-void fetch_fill_end(fetch_t *f, bool whole);
+void fetch_fill_end(fetch_t *f, upstream_result_t result);
 
 #endif

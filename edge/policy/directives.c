@@ -74,6 +74,7 @@ bool directives_status_heuristic(int status)
     case 200:
     case 203:
     case 204:
+    case 206:
     case 300:
     case 301:
     case 308:

@@ -47,7 +47,7 @@ static bool status_never(int status)
 /* What must-understand asks for (RFC 9111 5.2.2.3): those that RFC 9110 15 defines. */
 static bool status_understood(int status)
 {
-    static const int ranges[][2] = {{200, 205}, {300, 303}, {307, 308}, {400, 401},
+    static const int ranges[][2] = {{200, 206}, {300, 303}, {307, 308}, {400, 401},
                                     {403, 415}, {421, 422}, {426, 426}, {500, 505}};
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (status >= ranges[i][0] && status <= ranges[i][1])

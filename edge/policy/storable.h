@@ -12,8 +12,9 @@ typedef enum storable {
 #include "edge/policy/storable.def"
 } storable_t;
 
-/* POST: once the caller has seen that the response is the target's own representation (invalidate_is_target), it may be
- * kept for GET where it says how long it is fresh (RFC 9110 9.3.3). */
+/* 206: where the caller has made a part of it (part_describe). POST: once the caller has seen that the response is the
+ * target's own representation (invalidate_is_target), it may be kept for GET where it says how long it is fresh (RFC
+ * 9110 9.3.3). */
 storable_t storable_decide(method_t method, const fields_t *request, int status, const fields_t *response,
                            const stored_t *described, const rules_t *rules, arena_t *scratch);
 /* The same decision, told rule by rule. */

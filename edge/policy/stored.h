@@ -27,6 +27,8 @@ enum stored_flag {
     STORED_WAS_STALE = 1u << 12,    /* came from a shield marked as stale: never fresh */
     STORED_NO_MAX_STALE =
         1u << 13, /* s-maxage beside an own stale-*: stale use within those windows only, whatever a client allows */
+    STORED_PART = 1u << 14,       /* a part: the bytes from part_first on, of a whole of content_length (part.h) */
+    STORED_PART_ALONE = 1u << 15, /* … that is never put together with another */
 };
 
 typedef struct stored {
@@ -41,6 +43,7 @@ typedef struct stored {
     msec_t stale_if_error;
     msec_t last_modified;   /* Unix ms, or -1 */
     int64_t content_length; /* of the whole representation, or -1 while unknown */
+    int64_t part_first;     /* STORED_PART: place of the first byte; else 0 */
 } stored_t;
 
 /* Derives `out` from a response head. Parses Date, Age, the caching directives (targeted fields first: RFC 9213),

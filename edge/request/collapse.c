@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "edge/base/mem.h"
+#include "edge/policy/part.h"
 #include "edge/request/request_priv.h"
 
 enum {
@@ -60,10 +61,28 @@ static collapse_shard_t *collapse_shard(collapse_t *c, digest_t digest, collapse
     return s;
 }
 
+/* Will that fetch bring what this request asks for, without much before it? */
+static bool collapse_brings(request_t *rq, fetch_t *f)
+{
+    if (fetch_range(f).p != NULL)
+        return rq->far && span_eq(fetch_range(f), fields_get(&rq->x->fields, SPAN("range")));
+    if (!rq->far)
+        return true;
+    if (fetch_phase(f) != FETCH_STREAMING)
+        return false;
+    const object_t *o = fetch_response(f)->object;
+    range_t ranges[RANGE_MAX];
+    size_t n;
+    int64_t length = object_length(o);
+    return length >= 0 &&
+           range_parse(fields_get(&rq->x->fields, SPAN("range")), (uint64_t)length, ranges, &n) == RANGE_PARTIAL &&
+           ranges[0].first <= body_length(object_body(o)) + PART_FAR;
+}
+
 /* May this request wait for that fetch's response? Under the shard's lock: only looks. */
 static bool collapse_joinable(request_t *rq, fetch_t *f)
 {
-    if (!span_eq(fetch_key(f)->text, rq->key.text) || fetch_covered(f, rq->env->ledger))
+    if (!span_eq(fetch_key(f)->text, rq->key.text) || !collapse_brings(rq, f) || fetch_covered(f, rq->env->ledger))
         return false;
     if ((rq->mark == MARK_STRICT || purge_in_doubt(rq->env->purge)) && !fetch_past_shields(f))
         return false;
@@ -173,6 +192,12 @@ static fetch_t *collapse_new_fetch(request_t *rq, bool share, bool background)
         if (rq->mark == MARK_HARD || atomic_load(&validate->stamp.checked_to) < rq->began || object_dead(validate))
             validate = NULL; /* nor for what the origin has forbidden to keep since: its 304 would bring that back */
     }
+    bool ranged = share && rq->stored == NULL && rq->far;
+    if (ranged && fields_add(&forward, SPAN("range"), fields_get(&x->fields, SPAN("range"))) != ERR_OK)
+        return NULL;
+    if (rq->part != NULL && (!share || rq->stored != NULL || lookup_mark(rq, rq->part) != MARK_NONE ||
+                             atomic_load(&rq->part->stamp.checked_to) < rq->began))
+        request_take(&rq->part, NULL);
     fetch_spec_t spec = {
         .upstreams = rq->upstreams,
         .upstream_labels = rq->upstream_labels,
@@ -192,6 +217,8 @@ static fetch_t *collapse_new_fetch(request_t *rq, bool share, bool background)
         .past_shields = rq->mark == MARK_STRICT || purge_in_doubt(rq->env->purge),
         .optional = background || collapse_stale_allowed(rq),
         .validate = own ? validate : NULL,
+        .part = rq->part,
+        .range = ranged ? fields_get(&x->fields, SPAN("range")) : SPAN_NONE,
         .began = rq->began,
         .on_settled = share ? collapse_settled : NULL,
         .arg = rq->env->collapse,
@@ -397,8 +424,8 @@ void collapse_alone(request_t *rq)
 static bool collapse_current(const object_t *o, void *arg)
 {
     request_t *rq = arg;
-    return span_eq(object_key(o), rq->key.text) && (object_meta(o).flags & STORED_HIT_FOR_MISS) == 0 &&
-           lookup_selects(rq, object_selecting(o));
+    return span_eq(object_key(o), rq->key.text) && !object_part(o) &&
+           (object_meta(o).flags & STORED_HIT_FOR_MISS) == 0 && lookup_selects(rq, object_selecting(o));
 }
 
 /* What was stored when this request came, and was freshened while it waited, is validated as it is now. */
@@ -452,7 +479,7 @@ static request_go_t collapse_answered(request_t *rq, fetch_t *f)
         return collapse_serve_stale(rq);
     if (rq->leader && rq->cacheable && !r->sharable && fetch_shares(f)) {
         collapse_note_unsharable(rq, r);
-        if (rq->cc.has_range && rq->x->method == METHOD_GET &&
+        if (rq->cc.has_range && rq->x->method == METHOD_GET && fetch_range(f).p == NULL &&
             status == 200) { /* the whole will not be kept: let the upstream make the part */
             collapse_leave(rq);
             rq->private_fetch = true;

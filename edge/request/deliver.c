@@ -105,6 +105,12 @@ static const fieldblock_t *deliver_block(const request_t *rq)
     return r != NULL && r->object == rq->object && r->full != NULL ? r->full : object_fields(rq->object);
 }
 
+/* The answer to a range that went up as it was goes down as it came, whatever its Content-Range claims. */
+static bool deliver_received(const request_t *rq)
+{
+    return deliver_block(rq) != object_fields(rq->object);
+}
+
 /* The stored fields for this client, then ours. `skip_content`: the two that describe the whole, where a part is sent.
  */
 static void deliver_fields(request_t *rq, int status, bool multipart, fields_t *out)
@@ -125,6 +131,8 @@ static void deliver_fields(request_t *rq, int status, bool multipart, fields_t *
             continue;
         if (status == 304 && !deliver_in_304(f.name))
             continue;
+        if (status != 206 && object_part(rq->object) && span_eq(f.name, SPAN("content-range")))
+            continue;
         if (span_eq(f.name, SPAN("x-cache")) || (multipart && span_eq(f.name, SPAN("content-type"))))
             continue;
         fields_add(out, f.name, f.value);
@@ -143,8 +151,8 @@ static void deliver_whole(request_t *rq)
 
 /* multipart/byteranges (RFC 9110 14.6): texts and ranges in turn. Returns the length of the body; -1: there is no
  * memory for it. */
-static int64_t deliver_multipart(request_t *rq, const range_t *ranges, size_t n, int64_t length, span_t type,
-                                 span_t *content_type)
+static int64_t deliver_multipart(request_t *rq, const range_t *ranges, size_t n, uint64_t base, int64_t length,
+                                 span_t type, span_t *content_type)
 {
     arena_t *a = rq->x->arena;
     int64_t total = 0;
@@ -161,13 +169,27 @@ static int64_t deliver_multipart(request_t *rq, const range_t *ranges, size_t n,
                          boundary, type.n > 0 ? "Content-Type: " : "", SPAN_ARG(type), type.n > 0 ? "\r\n" : "",
                          (unsigned long long)ranges[i].first, (unsigned long long)ranges[i].last, (long long)length);
         rq->segments[rq->segments_n++] = (request_segment_t){.text = text};
-        rq->segments[rq->segments_n++] = (request_segment_t){.first = ranges[i].first, .end = ranges[i].last + 1};
+        rq->segments[rq->segments_n++] =
+            (request_segment_t){.first = ranges[i].first - base, .end = ranges[i].last + 1 - base};
         total += (int64_t)text.n + (int64_t)(ranges[i].last + 1 - ranges[i].first);
     }
     span_t end = arena_printf(a, "\r\n--%s--\r\n", boundary);
     rq->segments[rq->segments_n++] = (request_segment_t){.text = end};
     *content_type = arena_printf(a, "multipart/byteranges; boundary=%s", boundary);
     return total + (int64_t)end.n;
+}
+
+static int deliver_one(request_t *rq, range_t range, uint64_t base, int64_t length, int64_t *body_length,
+                       fields_t *extra)
+{
+    rq->whole = (request_segment_t){.first = range.first - base, .end = range.last + 1 - base};
+    rq->segments = &rq->whole;
+    rq->segments_n = 1;
+    *body_length = (int64_t)(range.last + 1 - range.first);
+    fields_add(extra, SPAN("content-range"),
+               arena_printf(rq->x->arena, "bytes %llu-%llu/%lld", (unsigned long long)range.first,
+                            (unsigned long long)range.last, (long long)length));
+    return 206;
 }
 
 /* Which parts are sent, and with which status. */
@@ -179,10 +201,20 @@ static int deliver_ranges(request_t *rq, span_t etag, int64_t length, int64_t *b
     bool known = length >= 0 && body_declared(object_body(rq->object)) >= 0;
     span_t asked = fields_join(&x->fields, SPAN("range"), x->arena);
     range_verdict_t verdict = RANGE_IGNORE;
-    if (known && asked.p != NULL && x->method == METHOD_GET) {
-        stored_t meta = object_meta(rq->object);
-        if (conditional_if_range(&x->fields, etag, meta.last_modified, meta.date))
-            verdict = range_parse(asked, (uint64_t)length, ranges, &n);
+    uint64_t base = 0; /* place of the body's first byte within the whole */
+    stored_t meta = object_meta(rq->object);
+    if (object_part(rq->object)) {
+        /* it holds what is asked for, or is what the upstream made of the same Range */
+        base = (uint64_t)meta.part_first;
+        if (!lookup_part_answers(rq, rq->object, ranges, &n)) {
+            ranges[0] = (range_t){base, base + (uint64_t)length - 1};
+            n = 1;
+        }
+        verdict = RANGE_PARTIAL;
+        length = meta.content_length;
+    } else if (known && asked.p != NULL && x->method == METHOD_GET &&
+               conditional_if_range(&x->fields, etag, meta.last_modified, meta.date)) {
+        verdict = range_parse(asked, (uint64_t)length, ranges, &n);
     }
     switch (verdict) {
     case RANGE_IGNORE:
@@ -196,19 +228,13 @@ static int deliver_ranges(request_t *rq, span_t etag, int64_t length, int64_t *b
     case RANGE_PARTIAL:
         break;
     }
-    if (n == 1) {
-        rq->whole = (request_segment_t){.first = ranges[0].first, .end = ranges[0].last + 1};
-        rq->segments = &rq->whole;
-        rq->segments_n = 1;
-        *body_length = (int64_t)(ranges[0].last + 1 - ranges[0].first);
-        fields_add(extra, SPAN("content-range"),
-                   arena_printf(x->arena, "bytes %llu-%llu/%lld", (unsigned long long)ranges[0].first,
-                                (unsigned long long)ranges[0].last, (long long)length));
-        return 206;
-    }
+    if (n == 1)
+        return deliver_one(rq, ranges[0], base, length, body_length, extra);
     span_t content_type;
-    *body_length = deliver_multipart(rq, ranges, n, length,
+    *body_length = deliver_multipart(rq, ranges, n, base, length,
                                      fieldblock_get(object_fields(rq->object), SPAN("content-type")), &content_type);
+    if (*body_length < 0 && object_part(rq->object)) /* the first will do (RFC 9110 15.3.7) */
+        return deliver_one(rq, ranges[0], base, length, body_length, extra);
     if (*body_length < 0) {
         deliver_whole(rq);
         *body_length = length;
@@ -259,7 +285,7 @@ static void deliver_head(request_t *rq)
             body_length = 0;
             break;
         case CONDITIONAL_PROCEED:
-            if (status == 200)
+            if (status == 200 || (object_part(o) && !deliver_received(rq)))
                 status = deliver_ranges(rq, etag, length, &body_length, &extra);
             else
                 deliver_whole(rq);

@@ -1,5 +1,7 @@
 /* Is there a stored response for this request, in memory or on disk (lookup_disk.c), and may it be used? */
 #include "edge/base/mem.h"
+#include "edge/policy/part.h"
+#include "edge/policy/revalidate.h"
 #include "edge/policy/vary.h"
 #include "edge/request/request_priv.h"
 
@@ -50,6 +52,19 @@ bool lookup_selects(const request_t *rq, span_t selecting)
     return lookup_vary(rq, vary_match, selecting);
 }
 
+bool lookup_part_answers(const request_t *rq, const object_t *o, range_t ranges[RANGE_MAX], size_t *n)
+{
+    int64_t held = object_length(o);
+    arena_t scratch;
+    arena_init(&scratch, 0);
+    stored_t meta = object_meta(o);
+    bool answers = rq->x->method == METHOD_GET && held >= 0 &&
+                   part_answers(&meta, fieldblock_get(object_fields(o), SPAN("etag")), (uint64_t)held, &rq->x->fields,
+                                &scratch, ranges, n);
+    arena_release(&scratch);
+    return answers;
+}
+
 /* ---- memory ---- */
 
 /* A note whose time is over must not stand before what may be used. */
@@ -59,16 +74,24 @@ static bool lookup_void(const request_t *rq, const object_t *o)
     return (meta.flags & STORED_HIT_FOR_MISS) != 0 && stored_ttl(&meta, rq->env->loop->now.wall) <= 0;
 }
 
+/* Could this response be what the request asks for? A part only if it holds it all (RFC 9111 3.3). */
+static bool lookup_candidate(const request_t *rq, const object_t *o)
+{
+    range_t ranges[RANGE_MAX];
+    size_t n;
+    return span_eq(object_key(o), rq->key.text) && (!object_part(o) || lookup_part_answers(rq, o, ranges, &n));
+}
+
 bool lookup_match(const object_t *o, void *arg)
 {
     request_t *rq = arg;
-    return !lookup_void(rq, o) && span_eq(object_key(o), rq->key.text) && lookup_selects(rq, object_selecting(o));
+    return !lookup_void(rq, o) && lookup_candidate(rq, o) && lookup_selects(rq, object_selecting(o));
 }
 
 static bool lookup_match_language(const object_t *o, void *arg)
 {
     request_t *rq = arg;
-    return span_eq(object_key(o), rq->key.text) && lookup_vary(rq, vary_match_language, object_selecting(o));
+    return lookup_candidate(rq, o) && lookup_vary(rq, vary_match_language, object_selecting(o));
 }
 
 /* ---- the decision ---- */
@@ -76,7 +99,30 @@ static bool lookup_match_language(const object_t *o, void *arg)
 static bool lookup_match_key(const object_t *o, void *arg)
 {
     request_t *rq = arg;
-    return span_eq(object_key(o), rq->key.text) && (object_meta(o).flags & STORED_HIT_FOR_MISS) == 0;
+    return span_eq(object_key(o), rq->key.text) && !object_part(o) && (object_meta(o).flags & STORED_HIT_FOR_MISS) == 0;
+}
+
+/* A part that one more request makes whole: its validator is strong, and it is the beginning or the end. */
+static bool lookup_match_part(const object_t *o, void *arg)
+{
+    request_t *rq = arg;
+    range_t lacks;
+    if (!object_part(o) || !span_eq(object_key(o), rq->key.text))
+        return false;
+    stored_t meta = object_meta(o);
+    return part_lacks(&meta, body_length(object_body(o)), &lacks) && revalidate_strong(object_fields(o)).p != NULL &&
+           lookup_selects(rq, object_selecting(o));
+}
+
+/* It may be used only by who might use the whole, and after nothing was purged. */
+static void lookup_find_part(request_t *rq)
+{
+    if (rq->x->method != METHOD_GET || rq->cc.no_cache || rq->cc.no_store || rq->cc.has_authorization || rq->far)
+        return;
+    object_t *o = store_peek(rq->env->store, rq->key.digest, lookup_match_part, rq);
+    if (o != NULL && (object_meta(o).flags & STORED_NO_CACHE) == 0 && lookup_mark(rq, o) == MARK_NONE)
+        request_take(&rq->part, o);
+    object_unref(o);
 }
 
 static bool lookup_has_other_variant(request_t *rq)
@@ -90,7 +136,10 @@ static request_go_t lookup_missed(request_t *rq)
 {
     if (rq->cc.only_if_cached)
         return deliver_error(rq, 504, "only-if-cached", "nothing is stored for this request, and it asked for no more");
-    rq->forward = lookup_has_other_variant(rq) ? FORWARD_VARY_MISS : FORWARD_URI_MISS;
+    lookup_find_part(rq);
+    rq->forward = rq->part != NULL               ? FORWARD_PARTIAL
+                  : lookup_has_other_variant(rq) ? FORWARD_VARY_MISS
+                                                 : FORWARD_URI_MISS;
     if (rq->disk_gave_up)
         rq->detail = "disk-wait";
     rq->step = REQUEST_COLLAPSE;
@@ -114,6 +163,12 @@ static request_go_t lookup_decide(request_t *rq)
     rq->mark = lookup_mark(rq, rq->stored);
     stored_t meta = object_meta(rq->stored);
     rq->verdict = reuse_decide(&meta, rq->mark, &rq->cc, rq->env->loop->now.wall);
+    bool part = object_part(rq->stored);
+    if (part && rq->verdict.use != REUSE_HIT) { /* not worth a validation: the whole may be had for the same price */
+        request_take(&rq->stored, NULL);
+        rq->mark = MARK_NONE;
+        return lookup_missed(rq);
+    }
     switch (rq->verdict.use) {
     case REUSE_STALE_REVALIDATE:
         collapse_refresh(rq);
@@ -123,7 +178,7 @@ static request_go_t lookup_decide(request_t *rq)
         rq->stale_served = true;
         /* fall through */
     case REUSE_HIT:
-        if (rq->verdict.use == REUSE_HIT && early_due(rq) && collapse_refresh(rq))
+        if (rq->verdict.use == REUSE_HIT && !part && early_due(rq) && collapse_refresh(rq))
             metrics_add(METRIC_EARLY, 0, 1);
         lookup_count_hit(rq);
         rq->hit = true;
@@ -183,6 +238,8 @@ request_go_t lookup_step(request_t *rq)
 {
     if (rq->promotion != NULL)
         return REQUEST_WAIT;
+    rq->far = rq->x->method == METHOD_GET && rq->cc.has_range && !fields_has(&rq->x->fields, SPAN("if-range")) &&
+              part_far(&rq->x->fields, rq->x->arena);
     object_t *o = store_lookup(rq->env->store, rq->key.digest, lookup_match, rq);
     if (o == NULL && rq->stored == NULL && fields_has(&rq->x->fields, SPAN("accept-language")))
         o = store_lookup(rq->env->store, rq->key.digest, lookup_match_language, rq);

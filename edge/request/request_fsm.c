@@ -79,8 +79,9 @@ static void request_on_gone(exchange_t *x)
     lookup_cancel(rq);
     collapse_leave(rq);
     object_unref(rq->stored);
+    object_unref(rq->part);
     object_unref(rq->object);
-    rq->stored = rq->object = NULL;
+    rq->stored = rq->part = rq->object = NULL;
     upstreams_unref(rq->upstreams);
     rq->upstreams = NULL;
     rq->env->in_flight--;

@@ -68,6 +68,7 @@ typedef struct request {
     bool gone;
     bool cacheable; /* GET or HEAD that may be looked up */
     bool tried_disk, disk_gave_up;
+    bool far;           /* asks for one range that is fetched alone (part_far) */
     bool distrust;      /* shield: nothing stored here may answer this edge */
     bool private_fetch; /* its own, uncollapsed, unstored */
     bool alone;         /* its own, uncollapsed: what is stored for the key, or was just fetched, can't be shared */
@@ -88,6 +89,7 @@ typedef struct request {
 
     /* lookup */
     object_t *stored;
+    object_t *part; /* a stored part of which only the rest need be asked for; NULL: none */
     mark_t mark;
     reuse_verdict_t verdict;
     list_t promotion_link;
@@ -156,6 +158,8 @@ void lookup_cancel(request_t *rq);
 bool lookup_match(const object_t *o, void *arg); /* arg: the request_t */
 /* A shield's copy whose fetch began at `started` (wall) is older than the asking edge allows. */
 bool lookup_too_old(const request_t *rq, msec_t started);
+/* Is that stored part enough for this request? Then `ranges` are what it asks for, counted within the whole. */
+bool lookup_part_answers(const request_t *rq, const object_t *o, range_t ranges[RANGE_MAX], size_t *n);
 /* Do the selecting fields of a response select it for this request (RFC 9111 4.1)? */
 bool lookup_selects(const request_t *rq, span_t selecting);
 /* The ledger's word on a stored response, for this request. */

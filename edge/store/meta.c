@@ -47,7 +47,7 @@ static inline msec_t meta_get_time(const char **p)
     return n == 1 ? meta_get(p) : n / 2 * MSEC_PER_SEC;
 }
 
-_Static_assert(sizeof(stored_t) == 80, "a new member has to be packed too");
+_Static_assert(sizeof(stored_t) == 88, "a new member has to be packed too");
 
 size_t meta_pack(const stored_t *m, char out[META_MOST])
 {
@@ -63,6 +63,8 @@ size_t meta_pack(const stored_t *m, char out[META_MOST])
     p = meta_put_time(p, m->stale_if_error);
     p = meta_put_time(p, meta_minus(m->date, m->last_modified));
     p = meta_put(p, m->content_length);
+    if ((m->flags & STORED_PART) != 0)
+        p = meta_put(p, m->part_first);
     return (size_t)(p - out);
 }
 
@@ -79,4 +81,5 @@ void meta_unpack(const char *p, stored_t *out)
     out->stale_if_error = meta_get_time(&p);
     out->last_modified = meta_minus(out->date, meta_get_time(&p));
     out->content_length = meta_get(&p);
+    out->part_first = (out->flags & STORED_PART) != 0 ? meta_get(&p) : 0;
 }

@@ -1,5 +1,5 @@
 /* stored_t in a few bytes: times as differences, numbers as long as they need to be. Usually 20 to 25 bytes instead of
- * 80, for each response in memory. Pure. */
+ * 88, for each response in memory. Pure. */
 #ifndef BRINK_STORE_META_H
 #define BRINK_STORE_META_H
 

@@ -10,6 +10,7 @@
 
 #include "edge/base/check.h"
 #include "edge/base/mem.h"
+#include "edge/policy/part.h"
 #include "edge/policy/vary.h"
 #include "edge/store/meta.h"
 
@@ -43,6 +44,7 @@ typedef struct object_parts {
     uint64_t variant;
     span_t key, selecting;
     uint32_t uri_at, uri_len;
+    bool part;
     const char *meta;
     size_t meta_n;
     const fieldblock_t *fields;
@@ -65,7 +67,8 @@ static object_t *object_make(const object_parts_t *p)
           p->tags_n <= OBJECT_MAX_TAGS);
     int64_t flat = object_flat_size(p->body);
     size_t fields_n = object_fields_size(p->fields);
-    size_t size = sizeof(object_t) + p->tags_n * sizeof *p->tags + (p->selecting.n > 0 ? sizeof(object_varies_t) : 0) +
+    bool varies = p->selecting.n > 0 || p->part;
+    size_t size = sizeof(object_t) + p->tags_n * sizeof *p->tags + (varies ? sizeof(object_varies_t) : 0) +
                   (flat >= 0 ? sizeof(body_t) + (size_t)flat : 0) + fields_n + p->key.n + p->selecting.n + p->meta_n;
     object_t *o = mem_alloc(size);
     *o = (object_t){.digest = p->digest,
@@ -75,9 +78,10 @@ static object_t *object_make(const object_parts_t *p)
                     .meta_n = (uint8_t)p->meta_n,
                     .stamp = {.owner = (uint32_t)p->key.n}};
     atomic_init(&o->refs, 1);
-    atomic_init(&o->flags, (uint16_t)((flat >= 0 ? OBJECT_FLAT : 0) | (p->selecting.n > 0 ? OBJECT_VARIES : 0)));
+    atomic_init(&o->flags,
+                (uint16_t)((flat >= 0 ? OBJECT_FLAT : 0) | (varies ? OBJECT_VARIES : 0) | (p->part ? OBJECT_PART : 0)));
     char *at = object_put(o->data, p->tags, p->tags_n * sizeof *p->tags);
-    if (p->selecting.n > 0)
+    if (varies)
         at = object_put(at, &(object_varies_t){p->variant, p->selecting.n}, sizeof(object_varies_t));
     if (flat >= 0)
         at += sizeof(body_t);
@@ -107,6 +111,7 @@ object_t *object_restore(digest_t digest, uint64_t variant, span_t key_text, uin
                             .selecting = selecting,
                             .uri_at = uri_at,
                             .uri_len = uri_len,
+                            .part = (meta->flags & STORED_PART) != 0,
                             .meta = packed,
                             .meta_n = meta_pack(meta, packed),
                             .fields = fields,
@@ -129,8 +134,11 @@ object_t *object_new(const cache_key_t *key, span_t selecting, const stored_t *m
     /* key.text is "scheme://uri…", so the uri is always a part of it */
     uint32_t uri_at = (uint32_t)key->scheme.n + 3;
     CHECK(uri_at + key->uri.n <= key->text.n && memcmp(key->text.p + uri_at, key->uri.p, key->uri.n) == 0);
-    return object_restore(key->digest, selecting.n > 0 ? vary_digest(selecting) : 0, key->text, uri_at,
-                          (uint32_t)key->uri.n, selecting, meta, began, fields, body, tags, tags_n);
+    uint64_t variant = selecting.n > 0 ? vary_digest(selecting) : 0;
+    if ((meta->flags & STORED_PART) != 0)
+        variant = part_variant(variant, meta);
+    return object_restore(key->digest, variant, key->text, uri_at, (uint32_t)key->uri.n, selecting, meta, began, fields,
+                          body, tags, tags_n);
 }
 
 static const char *object_meta_at(const object_t *o)
@@ -148,6 +156,7 @@ object_t *object_packed(const object_t *o)
                             .selecting = object_selecting(o),
                             .uri_at = o->uri_at,
                             .uri_len = o->uri_len,
+                            .part = object_part(o),
                             .meta = object_meta_at(o),
                             .meta_n = o->meta_n,
                             .fields = object_fields(o),
@@ -209,7 +218,9 @@ body_t *object_share_body(const object_t *o)
 int64_t object_length(const object_t *o)
 {
     const body_t *body = object_body(o);
-    return body_state(body) == BODY_COMPLETE ? (int64_t)body_length(body) : object_meta(o).content_length;
+    if (body_state(body) == BODY_COMPLETE)
+        return (int64_t)body_length(body);
+    return object_part(o) ? body_declared(body) : object_meta(o).content_length;
 }
 
 size_t object_own_bytes(const object_t *o)

@@ -23,8 +23,9 @@ enum object_flag {
     OBJECT_DEAD = 1u << 2,       /* replaced or removed: never to be stored again */
     OBJECT_VIA_SHIELD = 1u << 3, /* the upstream that gave it was a shield */
     OBJECT_SEEN_AGAIN = 1u << 4, /* evicted before and asked for again: worth a place on disk at once */
+    OBJECT_PART = 1u << 11,      /* STORED_PART; never changes */
     /* ---- the store's own ---- */
-    OBJECT_VARIES = 1u << 12,  /* has selecting fields; never changes */
+    OBJECT_VARIES = 1u << 12,  /* has selecting fields, or is a part; never changes */
     OBJECT_FLAT = 1u << 13,    /* its body is in its own allocation; never changes */
     OBJECT_CHARGED = 1u << 14, /* its own bytes are in its body's account */
     OBJECT_STORED = 1u << 15   /* changed under the store's mutex */
@@ -86,6 +87,11 @@ static inline size_t object_variant_at(const object_t *o)
 {
     return o->tags_n * sizeof(digest_t);
 }
+/* Not the whole representation, but the bytes from meta.part_first on (edge/policy/part.h). */
+static inline bool object_part(const object_t *o)
+{
+    return (atomic_load_explicit(&o->flags, memory_order_relaxed) & OBJECT_PART) != 0;
+}
 static inline bool object_varies(const object_t *o)
 {
     return (atomic_load_explicit(&o->flags, memory_order_relaxed) & OBJECT_VARIES) != 0;
@@ -94,7 +100,9 @@ static inline const object_varies_t *object_varies_of(const object_t *o)
 {
     return (const object_varies_t *)(const void *)(o->data + object_variant_at(o));
 }
-static inline uint64_t object_variant(const object_t *o) /* vary_digest of the selecting fields, 0 if there are none */
+/* Identity within the key: vary_digest of the selecting fields, 0 if there are none; for a part, part_variant of that.
+ */
+static inline uint64_t object_variant(const object_t *o)
 {
     return object_varies(o) ? object_varies_of(o)->variant : 0;
 }
@@ -131,7 +139,8 @@ stored_t object_meta(const object_t *o);       /* unpacked: some 10 ns */
 digest_t object_uri_digest(const object_t *o); /* what purges by URL match; reckoned */
 /* A reference of the caller's to the same bytes, or to a copy of them when they are in the object itself. */
 body_t *object_share_body(const object_t *o);
-/* Length of the whole representation: what arrived if that is all, else what was declared; -1 unknown (yet). */
+/* Length of the body: what arrived if that is all, else what was declared; -1 unknown (yet). That of the whole
+ * representation, unless the response is a part. */
 int64_t object_length(const object_t *o);
 
 /* Replaced or removed, so never to be stored again; what was merely evicted isn't. */

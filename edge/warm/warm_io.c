@@ -205,8 +205,8 @@ static void warm_wait(warm_t *w, pthread_cond_t *c, msec_t ms)
 static err_t warm_enqueue(warm_t *w, object_t *o, msec_t deadline)
 {
     uint32_t flags = atomic_load_explicit(&o->flags, memory_order_acquire);
-    if ((flags & OBJECT_DEAD) != 0 || (object_meta(o).flags & STORED_HIT_FOR_MISS) != 0)
-        return ERR_REFUSED;
+    if ((flags & (OBJECT_DEAD | OBJECT_PART)) != 0 || (object_meta(o).flags & STORED_HIT_FOR_MISS) != 0)
+        return ERR_REFUSED; /* records hold whole responses */
     if ((flags & OBJECT_ON_DISK) != 0) {
         uint64_t id = atomic_load_explicit(&o->disk_id, memory_order_relaxed);
         if (id == 0 || warm_lmdb_touch(w->disk, id))

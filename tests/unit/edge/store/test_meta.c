@@ -32,6 +32,7 @@ Test(meta, odd_numbers)
                           .stale_if_error = odd[(i + 1) % N],
                           .last_modified = odd[k],
                           .content_length = odd[i]};
+            m.part_first = (m.flags & STORED_PART) != 0 ? odd[(i + k) % N] : 0;
             there_and_back(&m);
         }
 }

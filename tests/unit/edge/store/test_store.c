@@ -381,3 +381,61 @@ Test(store, what_is_stale_makes_room_before_what_is_fresh)
         store_close(s);
     }
 }
+
+/* Parts of one variant are told apart by where they begin, also those of a response without Vary. */
+Test(store, parts_stand_beside_each_other_and_the_whole)
+{
+    store_t *s = open_store(1 << 20, &(seen_t){0});
+    object_t *whole = make_object(1, 100), *part[3];
+    cr_assert_eq(store_insert(s, whole, 0), ERR_OK);
+    for (int i = 0; i < 3; i++) {
+        stored_t meta = object_meta(whole);
+        meta.flags |= STORED_PART;
+        meta.part_first = i < 2 ? i : 1; /* the third takes the place of the second */
+        cache_key_t key = {
+            .digest = whole->digest, .scheme = SPAN("http"), .uri = object_uri(whole), .text = object_key(whole)};
+        body_t *body = body_new(100);
+        cr_assert_eq(body_append(body, SPAN("0123456789"), NULL), ERR_OK);
+        body_end(body, BODY_COMPLETE);
+        part[i] = object_new(&key, SPAN_NONE, &meta, 1, mem_zalloc(sizeof(fieldblock_t)), body, NULL, 0);
+        cr_expect(object_part(part[i]) && object_selecting(part[i]).n == 0);
+        cr_expect_eq(object_length(part[i]), 10);
+        stored_t back = object_meta(part[i]);
+        cr_expect_eq(back.part_first, meta.part_first);
+        cr_assert_eq(store_insert(s, part[i], 0), ERR_OK);
+    }
+    cr_expect(!object_part(whole));
+    cr_expect(object_dead(part[1]) && !object_dead(part[0]) && !object_dead(whole));
+    store_stats_t stats;
+    store_stats(s, &stats);
+    cr_expect_eq(stats.objects, 3);
+    for (int i = 0; i < 3; i++)
+        object_unref(part[i]);
+    object_unref(whole);
+    store_close(s);
+}
+
+/* A part keeps what it is also where its body is copied into its own allocation. */
+Test(store, a_packed_part_is_a_part)
+{
+    object_t *whole = make_object(1, 100);
+    stored_t meta = object_meta(whole);
+    meta.flags |= STORED_PART;
+    meta.part_first = 1000000;
+    cache_key_t key = {
+        .digest = whole->digest, .scheme = SPAN("http"), .uri = object_uri(whole), .text = object_key(whole)};
+    body_t *body = body_new(10);
+    object_t *o = object_new(&key, SPAN_NONE, &meta, 1, mem_zalloc(sizeof(fieldblock_t)), body, NULL, 0);
+    cr_expect_eq(object_length(o), 10, "what is coming");
+    cr_assert_eq(body_append(body, SPAN("0123456789"), NULL), ERR_OK);
+    body_end(body, BODY_COMPLETE);
+    object_t *packed = object_packed(o);
+    cr_assert(packed != NULL && object_flat(packed) && object_part(packed));
+    cr_expect_eq(object_variant(packed), object_variant(o));
+    cr_expect(span_eq(object_key(packed), object_key(o)));
+    meta = object_meta(packed);
+    cr_expect_eq(meta.part_first, 1000000);
+    object_unref(packed);
+    object_unref(o);
+    object_unref(whole);
+}

@@ -111,6 +111,24 @@ Test(record, a_head_over_the_ceiling_is_refused)
     }
 }
 
+/* A record holds whole responses: a part that came back would be taken for one. */
+Test(record, a_part_is_none)
+{
+    object_t *o = make_object(1, 100);
+    stored_t meta = object_meta(o);
+    meta.flags |= STORED_PART;
+    fieldblock_t *none = mem_zalloc(sizeof *none);
+    object_t *part = object_restore(o->digest, 7, object_key(o), o->uri_at, o->uri_len, SPAN_NONE, &meta, 1, none,
+                                    object_share_body(o), NULL, 0);
+    size_t n;
+    char *bytes = pack(part, &n);
+    record_t r;
+    cr_expect_eq(record_parse(span_of(bytes, n), &r), ERR_CORRUPT);
+    free(bytes);
+    object_unref(part);
+    object_unref(o);
+}
+
 Test(record, chunks_are_counted)
 {
     cr_assert_eq(record_chunks(1), 1);
