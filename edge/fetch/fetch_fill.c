@@ -93,15 +93,30 @@ static err_t fetch_fill_full(fetch_t *f, fields_t *all, msec_t now)
     return fieldblock_pack(all, &f->response.full);
 }
 
-/* The origin's word that what is stored may not be kept any longer (RFC 9111 4.3.4): a 304 or a new response says
- * no-store or private. Else a stale one would go on being sent within its windows. What is one user's says nothing of
- * what all may have, and a failing origin must not cost us what we have. */
+/* The origin's word that what is stored may not be kept any longer: a 304 or a new response says no-store or private,
+ * or a 304 makes of it what is not stored for another reason, say a cookie without the word that it is for all (RFC
+ * 9111 4.3.4). Else a stale one would go on being sent within its windows. What is one user's says nothing of what all
+ * may have, and a failing origin must not cost us what we have. */
 static void fetch_fill_disowned(fetch_t *f, int status)
 {
-    const fetch_response_t *r = &f->response;
     object_t *old = f->spec.validate;
-    bool forbidden = r->storable == STORABLE_NO_STORE || r->storable == STORABLE_PRIVATE;
-    if (!forbidden || status >= 500 || fields_has(&f->request, SPAN("authorization")))
+    bool forbidden = false;
+    switch (f->response.storable) {
+    case STORABLE_NO_STORE:
+    case STORABLE_PRIVATE:
+        forbidden = status < 500;
+        break;
+    case STORABLE_SET_COOKIE:
+    case STORABLE_VARY_ANY:
+    case STORABLE_NO_FRESHNESS:
+    case STORABLE_TOO_MANY_TAGS:
+    case STORABLE_MALFORMED:
+        forbidden = status == 304;
+        break;
+    default:
+        break;
+    }
+    if (!forbidden || fields_has(&f->request, SPAN("authorization")))
         return;
     if (old != NULL)
         store_remove(f->deps->store, old);

@@ -227,3 +227,19 @@ Test(sim_conform, a_validation_on_its_own_ends_what_may_not_be_kept)
     cr_expect(!fields_has(&w->call[3]->fields, SPAN("if-none-match")));
     world_free(w);
 }
+
+/* RFC 9111 4.3.4: what a 304 makes of it may not be stored for want of a word on its cookie; nor is the old one kept.
+ */
+Test(sim_conform, a_refresh_that_no_longer_shares_a_cookie_ends_stale_use)
+{
+    world_t *w = world_new(NULL, NULL);
+    world_get(w, 0, "/a", NULL);
+    world_answer(w, world_last_call(w), 200,
+                 "cache-control: public, max-age=10, stale-while-revalidate=600\netag: \"v1\"\nset-cookie: a=b", "all");
+    world_pass(w, 20000);
+    is_body(world_get(w, 0, "/a", NULL), 200, "all");
+    world_answer(w, world_last_call(w), 304, "cache-control: no-cache\netag: \"v1\"", "");
+    cr_expect(!world_get(w, 0, "/a", NULL)->head);
+    cr_expect_eq(w->calls, 3);
+    world_free(w);
+}
