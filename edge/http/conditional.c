@@ -87,7 +87,7 @@ bool conditional_if_range(const fields_t *request, span_t etag, msec_t last_modi
         return true;
     if (fields_count(request, SPAN("if-range")) > 1)
         return false;
-    if (span_find(span_upto(value, 3), '"') < value.n && value.n > 0 && (value.p[0] == '"' || value.p[0] == 'W')) {
+    if (span_starts(value, SPAN("\"")) || span_starts(value, SPAN("W/"))) { /* and not "Wed, …" */
         tag_t asked = tag_of(value), stored = tag_of(etag);
         return asked.strong && stored.strong && span_eq(asked.opaque, stored.opaque);
     }

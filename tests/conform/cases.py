@@ -136,9 +136,27 @@ class Cases:
             fields.append(("set-cookie", "a=" + token))
         if self.chance(.1):
             fields += [("x-a", token), ("x-b", token)]
+        if self.chance(.2):
+            fields.append(("cache-groups", self.pick('"a"', '"b"', '"a", "b"', '"b";x=1,"a"', '"A"', '("a")', "a", '"a')))
         fields.append(("x-id", token))
         self.r.shuffle(fields)
         return status, fields
+
+    def unsafe(self, method, targets):
+        """What the answer to a request that isn't only read may say besides (RFC 9110 9.3.3, RFC 9111 4.4, RFC 9875 3)."""
+        fields = []
+        host = "http://site.example"
+        names = list(targets) + [host + t for t in targets] + ["http://other.example" + t for t in targets] + [
+            "https://site.example" + targets[0], targets[1].rpartition("/")[2], "/nowhere"]
+        if method == "POST" and self.chance(.6):
+            fields.append(("content-location", self.pick(targets[0], targets[0], host + targets[0], *names)))
+        elif self.chance(.25):
+            fields.append(("content-location", self.pick(*names)))
+        if self.chance(.3):
+            fields.append(("location", self.pick(*names)))
+        if self.chance(.2):
+            fields.append(("cache-group-invalidation", self.pick('"a"', '"b"', '"b", "a"', '"a";x', "a", '"a", b', '"a')))
+        return fields
 
     def not_modified(self, now, etag):
         """Fields of a 304."""
@@ -159,7 +177,8 @@ class Cases:
 
     def request(self, known, now):
         """Method, fields, body; `known`: (etag, last-modified) that were seen."""
-        method = "GET" if self.chance(.88) else self.pick("HEAD", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "FOO")
+        method = "GET" if self.chance(.8) else self.pick("HEAD", "HEAD", "HEAD", "POST", "POST", "POST", "PUT", "DELETE", "OPTIONS",
+                                                         "PATCH", "FOO")
         fields = []
         if self.chance(.25):
             out = []
@@ -194,10 +213,14 @@ class Cases:
                                     ("if-none-match", '"other"'), ("if-match", etag), ("if-match", '"other"'),
                                     ("if-modified-since", modified or imf(now // 1000)), ("if-unmodified-since", modified or imf(now // 1000)),
                                     ("if-modified-since", "junk")))
-        if self.chance(.1):
-            fields.append(("range", self.pick("bytes=0-3", "bytes=5-", "bytes=-4", "bytes=100-", "bytes=x", "bytes=7-2")))
+        if self.chance(.15):
+            fields.append(("range", self.pick("bytes=0-3", "bytes=0-0", "bytes=5-", "bytes=-4", "bytes=100-", "bytes=x", "bytes=7-2", "bytes=-0",
+                                              "BYTES=2-4", "bytes=0-", "bytes=-1000", "bytes=0-1,3-4", "bytes=0-1, 100-, 5-5", "bytes=4-5,0-1",
+                                              "bytes=0-4,2-6", "bytes=0-2,3-", "bytes=100-, 200-", "bytes=0-1,", "bytes=,0-1,,4-4", "bytes=0-1,x",
+                                              "bytes=", "bytes 0-1", "items=0-1", "bytes=3-99999999999999999999", "bytes=0-0,-1")))
             if known and self.chance(.3):
-                fields.append(("if-range", self.r.choice(known)[0] or '"none"'))
+                etag, modified = self.r.choice(known)
+                fields.append(("if-range", self.pick(etag, etag, modified) or self.pick('"none"', imf(now // 1000))))
         self.r.shuffle(fields)
         return method, fields, "body" if method in ("POST", "PUT", "PATCH") else None
 

@@ -15,8 +15,9 @@ import subprocess
 import sys
 
 from cases import SITE, Cases, imf
-from grammar import Directives, joined, lines
-from model import ARGUED, SAFE, Rules, Stored, expected_status, matches, readings
+from conditions import expected_status, wrong_parts
+from grammar import Directives, joined, lines, string_list
+from model import ARGUED, SAFE, Rules, Stored, matches, named_uri, readings
 
 PATHS = {
     "/c": Rules(), "/ttl/c": Rules(ttl=100000), "/override/c": Rules(override_ttl=60000),
@@ -52,12 +53,13 @@ class Driver:
 
 
 class Case:
-    """One URI, its requests, and what the model remembers of them."""
+    """One URI or two, the requests for them, and what the model remembers of them."""
 
     def __init__(self, driver, seed, number):
         self.d, self.gen, self.number = driver, Cases(seed * 1000003 + number), number
         prefix = self.gen.r.choice(CHOICE)
         self.rules, self.target = PATHS[prefix], f"{prefix}{number}"
+        self.other = self.target + "b" if self.gen.chance(.3) else None  # a second URI that has to do with it
         self.stored, self.tokens, self.known = [], 0, []
         self.wrong, self.needless, self.count = [], collections.Counter(), collections.Counter()
         self.done = {}          # client -> reply
@@ -68,10 +70,10 @@ class Case:
     def bad(self, text):
         self.wrong.append(text)
 
-    def ask(self, method, fields, body=None):
+    def ask(self, target, method, fields, body=None):
         number = str(len(self.asked))
-        request = self.asked[number] = {"method": method, "fields": fields + [("x-q", number)], "now": self.d.now}
-        self.take(self.d.do("request", method=method, target=self.target, fields=request["fields"], body=body, loop=self.gen.pick(0, 1)))
+        request = self.asked[number] = {"target": target, "method": method, "fields": fields + [("x-q", number)], "now": self.d.now}
+        self.take(self.d.do("request", method=method, target=target, fields=request["fields"], body=body, loop=self.gen.pick(0, 1)))
         return request
 
     def take(self, reply):
@@ -98,11 +100,11 @@ class Case:
                 return "unreachable"
             status, out, token = self.gen.pick(500, 502, 503, 504), [("date", imf(now // 1000))], None
             self.take(self.d.do("answer", call=call["call"], status=status, fields=out, body="sorry"))
-            self.note(method, status, out, cause)
+            self.note(method, status, out, cause, None)
             return "error"
         if (none or since) and method in ("GET", "HEAD") and self.gen.chance(.6):
-            picked = [s for s in sorted(self.stored, key=lambda s: s.date // 1000) if not s.superseded and not s.transient and
-                      (matches(s, fields) or s.status == 200 and not s.kept) and
+            picked = [s for s in sorted(self.stored, key=lambda s: s.date // 1000) if s.target == call["target"] and
+                      not s.superseded and not s.transient and (matches(s, fields) or s.status == 200 and not s.kept) and
                       ((none and s.get("etag") and s.get("etag") in none) or
                        (not none and since and s.get("last-modified") == since))]
             if picked:
@@ -114,15 +116,15 @@ class Case:
         self.tokens += 1
         token = f"t{self.number}-{self.tokens}"
         status, out = self.gen.response(now, token)
-        body = "" if status in (204, 304) else f"body of {token}"
-        if method not in SAFE and self.gen.chance(.2):
-            out.append(self.gen.pick(("location", self.target), ("content-location", self.target)))
-        s = Stored(token, status, out, method, cause["fields"], asked, now, self.rules, body)
+        body = "" if status in (204, 304) else f"body of {token}" + self.gen.pick("", "", "", "", " and more" * 40)
+        if method not in SAFE or self.gen.chance(.05):
+            out += self.gen.unsafe(method, (call["target"], self.target if call["target"] == self.other else self.target + "b"))
+        s = Stored(token, status, out, method, cause["fields"], asked, now, self.rules, body, call["target"])
         if method in ("GET", "POST"):
             self.stored.append(s)
             if status == 200:
                 self.known.append((s.get("etag"), s.get("last-modified")))
-        self.note(method, status, out, cause)
+        self.note(method, status, out, cause, s)
         self.take(self.d.do("answer", call=call["call"], status=status, fields=out, body=body))
         return "error" if status in (500, 502, 503, 504) else "new"
 
@@ -152,13 +154,23 @@ class Case:
             s.superseded = True
         self.stored.append(fresh)
 
-    def note(self, method, status, out, cause):
-        """What an answer does to what is stored: RFC 9111 4.4, 4.3.5."""
+    def note(self, method, status, out, cause, answer):
+        """What an answer does to what is stored: RFC 9111 4.4, 4.3.5; RFC 9875 3. The answer to a POST stands for what is
+        there after it. The RFCs leave it to a cache whether it follows Location, Content-Location and groups; ours does."""
+        target = cause["target"]
+        invalidates = method not in SAFE and 200 <= status < 400
+        named = {target} | {named_uri(joined(out, n), target) for n in ("location", "content-location")}
+        text = joined(out, "cache-group-invalidation")
+        groups = string_list(text) if text is not None else []
         for s in self.stored:
-            if method not in SAFE and s.method == "GET":
-                if 200 <= status < 400:
+            if s is answer:
+                continue
+            if invalidates:
+                if s.target in named or set(s.groups() or []) & set(groups or []):
                     s.invalid = True
-            if method == "HEAD" and status == 200 and matches(s, cause["fields"]):
+                elif groups is None or (groups and s.groups() is None):
+                    s.doubtful = True
+            if method == "HEAD" and status == 200 and s.target == target and matches(s, cause["fields"]):
                 s.doubtful = True
 
     # ---- a request ----
@@ -169,9 +181,10 @@ class Case:
             self.take(self.d.do("pass", ms=gen.pause()))
         method, fields, body = gen.request(self.known, self.d.now)
         now = self.d.now
-        before = list(self.stored)
+        target = self.other if self.other and gen.chance(.35) else self.target
+        before = [s for s in self.stored if s.target == target]
         self.done = {}
-        request = self.ask(method, fields, body)
+        request = self.ask(target, method, fields, body)
         self.count["requests"] += 1
         if self.done:
             # served without waiting for anybody
@@ -186,7 +199,7 @@ class Case:
             self.judge_forward(request, before, now)
         second = None
         if method == "GET" and gen.chance(.12):
-            second = self.ask("GET", gen.request(self.known, now)[1])
+            second = self.ask(target, "GET", gen.request(self.known, now)[1])
         for client in list(self.done.values()):  # the second one was a hit
             self.judge_served(second, client, before, now, now, False, None)
             second = None
@@ -257,8 +270,10 @@ class Case:
             self.judge_local(request, status, before, began, forwarded, outcomes)
             return
         states = [s for s in client["stored"] if s.token == token]
-        if not states:
-            return  # an answer to a method that is not stored
+        if not states:  # an answer to a method that is not stored
+            if hit or outcomes is None:
+                self.bad(f"{token} answered a method whose answers are not stored (RFC 9111 3)")
+            return
         s = states[-1]
         if outcomes is not None and not hit and re.search(r"; *stored\b", own):
             s.kept = True
@@ -335,8 +350,16 @@ class Case:
         """The served response against the stored one."""
         fields, status, wrong = client["fields"], client["status"], []
         expected = expected_status(s, request["fields"], request["method"])
-        if expected is not None and status != expected:
+        if expected is not None and status not in expected:
             wrong.append(f"{s.token}: status {status} instead of {expected} (RFC 9110 13.2.2, 14.2)")
+        if status == 206 and s.status == 200:
+            parts = wrong_parts(s, request["fields"], client)
+            if parts:
+                wrong.append(f"{s.token}: {parts} (RFC 9110 14)")
+        if request["method"] == "HEAD" and client["body"]:
+            wrong.append(f"{s.token}: a body in answer to HEAD (RFC 9110 9.3.2)")
+        if status == s.status and status not in (204, 206) and client["length"] not in (-1, len(s.body)):
+            wrong.append(f"{s.token}: Content-Length {client['length']} instead of {len(s.body)} (RFC 9110 8.6)")
         if status == s.status and request["method"] == "GET" and client["body"] != s.body and status != 206:
             wrong.append(f"{s.token}: body {client['body']!r}")
         age = joined(fields, "age")

@@ -227,6 +227,28 @@ class Reader:
                 raise Bad
 
 
+def string_list(text):
+    """The strings of a list of strings (RFC 9651 4.2.1), or None if it is something else."""
+    r, out = Reader(text.strip(" ")), []
+    try:
+        while r.peek():
+            kind, value = r.inner() if r.peek() == "(" else r.bare()
+            r.parameters()
+            if kind != "string":
+                return None
+            out.append(value)
+            r.skip(" \t")
+            if not r.peek():
+                return out
+            r.take(",")
+            r.skip(" \t")
+            if not r.peek():
+                raise Bad
+    except Bad:
+        return None
+    return out
+
+
 def dictionary(text):
     """{name: (type, value)} or None if the field must be ignored (RFC 9651 4.2)."""
     r, out = Reader(text.strip(" ")), {}

@@ -6,7 +6,7 @@ every reading does. Serving what may not be served is a violation; asking the or
 needless forward. Times are milliseconds since 1970 unless a name says otherwise."""
 import re
 
-from grammar import Directives, date, dictionary, joined, lines, split_list
+from grammar import Directives, date, dictionary, joined, lines, split_list, string_list
 
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 HEURISTIC = (200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501)   # RFC 9110 15.1
@@ -120,7 +120,8 @@ def readings(fields):
 class Stored:
     """A response that a cache got: what, for which request, when."""
 
-    def __init__(self, token, status, fields, method, request, asked, got, rules, body):
+    def __init__(self, token, status, fields, method, request, asked, got, rules, body, target):
+        self.target = target
         self.token, self.status, self.fields, self.method, self.request = token, status, fields, method, request
         self.asked, self.got, self.rules, self.body = asked, got, rules, body
         self.invalid = False      # RFC 9111 4.4: must be validated
@@ -139,7 +140,8 @@ class Stored:
         self.initial_age = max(0, got - self.date, age + got - asked)
 
     def without_request(self):
-        return Stored(self.token, self.status, self.fields, self.method, [], self.asked, self.got, self.rules, self.body)
+        return Stored(self.token, self.status, self.fields, self.method, [], self.asked, self.got, self.rules, self.body,
+                      self.target)
 
     def has(self, name):
         return any(k == name for k, _ in self.fields)
@@ -195,12 +197,24 @@ class Stored:
     def shared_with_credentials(self, r, least):
         return r.flag("public") >= least or r.flag("must-revalidate") >= least or r.seconds("s-maxage") is not None
 
+    def represents_target(self):
+        return named_uri(self.get("content-location"), self.target) == self.target
+
+    def explicit(self, r):
+        """Says how long it is fresh (RFC 9111 4.2.1)."""
+        return r.seconds("max-age") is not None or r.seconds("s-maxage") is not None or (not r.targeted and self.has("expires"))
+
+    def groups(self):
+        """RFC 9875 2: the names, or None where the field must be ignored or is no list of strings."""
+        text = self.get("cache-groups")
+        return [] if text is None else string_list(text)
+
     def may_store(self, r):
         forced = self.rules.override_private and self.rules.override_ttl is not None
         if not self.rules.cache or self.status < 200 or self.status == 304:
             return False
-        if self.method == "POST":  # RFC 9110 9.3.3
-            if self.get("content-location") is None or self.status != 200:
+        if self.method == "POST":  # RFC 9110 9.3.3; other status codes are not about a representation of the target
+            if not self.represents_target() or not self.explicit(r) or self.status != 200:
                 return False
         elif self.method != "GET":
             return False
@@ -222,7 +236,7 @@ class Stored:
             self.rules.override_ttl is not None
 
     def should_store(self, r):
-        if not self.may_store(r) or r.broken or self.method != "GET" or self.status == 206:
+        if not self.may_store(r) or r.broken or self.status == 206:
             return False
         request = Directives(lines(self.request, "cache-control"))
         if "no-store" in request or request.broken:
@@ -383,11 +397,27 @@ class Stored:
         every, some = self.kept_from_others(), self.named_by_any()
         merged = [(k, v) for k, v in self.fields if k not in drop | every]
         merged += [(k, v) for k, v in fields if k in new]
-        s = Stored(self.token, self.status, merged, self.method, request, asked, got, self.rules, self.body)
+        s = Stored(self.token, self.status, merged, self.method, request, asked, got, self.rules, self.body,
+                   self.target)
         s.gone = (self.gone | every) - new
         s.unsure = (self.unsure | some) - new
         s.doubtful = bool(lines(request, "authorization") or lines(self.request, "authorization"))
         return s
+
+
+HOST = "http://site.example"
+
+
+def named_uri(reference, target):
+    """The path and query on the same origin that a Location or Content-Location names, or None (RFC 3986 5.2, for the
+    references that cases.py makes)."""
+    if reference is None or "," in reference:
+        return None
+    if reference.startswith(HOST + "/"):
+        return reference[len(HOST):]
+    if re.match(r"[a-z]+:|//", reference):
+        return None
+    return reference if reference.startswith("/") else target[:target.rindex("/") + 1] + reference
 
 
 # ---- Vary: RFC 9111 4.1 ----
@@ -438,52 +468,3 @@ def prefers(stored, request):
     if not w or not language or language not in w:
         return False
     return all(q < w[language] for n, q in w.items() if n != language)
-
-
-# ---- conditions on a stored 200: RFC 9110 13.2.2, 14 ----
-
-def tags(text):
-    return re.findall(r'(?:W/)?"[^"]*"', text)
-
-
-def expected_status(stored, request, method):
-    """What a request for this stored response is answered with; None where it depends."""
-    if not 200 <= stored.status < 300:  # RFC 9110 13.2.1
-        return stored.status
-    etag, modified = stored.get("etag"), lines(stored.fields, "last-modified")
-    if etag is not None and not re.fullmatch(r'(W/)?"[^"]*"', etag):
-        return None
-    modified = date(modified[0], stored.got / 1000) if len(modified) == 1 else None
-    def when(name):
-        v = lines(request, name)
-        return date(v[0], stored.got / 1000) if len(v) == 1 else None
-    opaque = etag[2:] if etag and etag.startswith("W/") else etag
-    match = joined(request, "if-match")
-    if match is not None:
-        if match.strip() != "*" and not (etag and not etag.startswith("W/") and etag in tags(match)):
-            return 412
-    elif when("if-unmodified-since") is not None and modified is not None:
-        if modified > when("if-unmodified-since"):
-            return 412
-    none = joined(request, "if-none-match")
-    if none is not None:
-        if none.strip() == "*" or (opaque and opaque in [t[2:] if t.startswith("W/") else t for t in tags(none)]):
-            return 304
-    elif when("if-modified-since") is not None:  # RFC 9111 4.3.2: without Last-Modified, Date counts
-        if (stored.date / 1000 if modified is None else modified) <= when("if-modified-since"):
-            return 304
-    asked = joined(request, "range")
-    if asked is None or method != "GET" or stored.status != 200:
-        return stored.status
-    condition = joined(request, "if-range")
-    if condition is not None and not (etag and not etag.startswith("W/") and condition == etag):
-        return 200 if condition.startswith(('"', "W/")) else None
-    m = re.fullmatch(r"bytes=(\d*)-(\d*)", asked)
-    if not m or (not m[1] and not m[2]):
-        return None
-    size = len(stored.body)
-    if not m[1]:
-        return 206 if int(m[2]) > 0 and size else 416
-    if m[2] and int(m[2]) < int(m[1]):
-        return 200
-    return 206 if int(m[1]) < size else 416

@@ -116,6 +116,7 @@ Test(conditional, if_range)
         {"if-range: \"a\"\nif-range: \"a\"", "\"a\"", -1, -1, false},
         {"if-range: " LM, NULL, LM_MS, LM_MS + 60000, true},
         {"if-range: Sun Nov  6 08:49:37 1994", NULL, LM_MS, LM_MS + 60000, true},
+        {"if-range: Wed, 09 Nov 1994 08:49:37 GMT", NULL, LM_MS + 259200000, LM_MS + 259260000, true}, /* no tag */
         {"if-range: " AFTER, NULL, LM_MS, LM_MS + 60000, false}, /* an exact match, not "since" */
         {"if-range: " BEFORE, NULL, LM_MS, LM_MS + 60000, false},
         {"if-range: " LM, NULL, LM_MS, LM_MS + 1000, true},
