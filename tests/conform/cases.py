@@ -22,6 +22,7 @@ def imf(t):
 class Cases:
     def __init__(self, seed):
         self.r = random.Random(seed)
+        self.changing = self.chance(.15)  # a case about what changes what: several URIs, groups, unsafe methods
 
     def chance(self, p):
         return self.r.random() < p
@@ -86,6 +87,8 @@ class Cases:
 
     def control_fields(self):
         fields = []
+        if self.changing and self.chance(.7):
+            return [("cache-control", "max-age=3600")]
         if self.chance(.8):
             members = self.control()
             if members:
@@ -136,7 +139,7 @@ class Cases:
             fields.append(("set-cookie", "a=" + token))
         if self.chance(.1):
             fields += [("x-a", token), ("x-b", token)]
-        if self.chance(.2):
+        if self.chance(.8 if self.changing else .1):
             fields.append(("cache-groups", self.pick('"a"', '"b"', '"a", "b"', '"b";x=1,"a"', '"A"', '("a")', "a", '"a')))
         fields.append(("x-id", token))
         self.r.shuffle(fields)
@@ -148,13 +151,13 @@ class Cases:
         host = "http://site.example"
         names = list(targets) + [host + t for t in targets] + ["http://other.example" + t for t in targets] + [
             "https://site.example" + targets[0], targets[1].rpartition("/")[2], "/nowhere"]
-        if method == "POST" and self.chance(.6):
+        if method == "POST" and self.chance(.5):
             fields.append(("content-location", self.pick(targets[0], targets[0], host + targets[0], *names)))
         elif self.chance(.25):
             fields.append(("content-location", self.pick(*names)))
         if self.chance(.3):
             fields.append(("location", self.pick(*names)))
-        if self.chance(.2):
+        if self.chance(.6 if self.changing else .1):
             fields.append(("cache-group-invalidation", self.pick('"a"', '"b"', '"b", "a"', '"a";x', "a", '"a", b', '"a')))
         return fields
 
@@ -177,7 +180,7 @@ class Cases:
 
     def request(self, known, now):
         """Method, fields, body; `known`: (etag, last-modified) that were seen."""
-        method = "GET" if self.chance(.8) else self.pick("HEAD", "HEAD", "HEAD", "POST", "POST", "POST", "PUT", "DELETE", "OPTIONS",
+        method = "GET" if self.chance(.6 if self.changing else .83) else self.pick("HEAD", "HEAD", "HEAD", "POST", "POST", "POST", "PUT", "DELETE", "OPTIONS",
                                                          "PATCH", "FOO")
         fields = []
         if self.chance(.25):

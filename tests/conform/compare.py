@@ -59,7 +59,7 @@ class Case:
         self.d, self.gen, self.number = driver, Cases(seed * 1000003 + number), number
         prefix = self.gen.r.choice(CHOICE)
         self.rules, self.target = PATHS[prefix], f"{prefix}{number}"
-        self.other = self.target + "b" if self.gen.chance(.3) else None  # a second URI that has to do with it
+        self.other = self.target + "b" if self.gen.changing else None  # a second URI that has to do with it
         self.stored, self.tokens, self.known = [], 0, []
         self.wrong, self.needless, self.count = [], collections.Counter(), collections.Counter()
         self.done = {}          # client -> reply
@@ -117,7 +117,7 @@ class Case:
         token = f"t{self.number}-{self.tokens}"
         status, out = self.gen.response(now, token)
         body = "" if status in (204, 304) else f"body of {token}" + self.gen.pick("", "", "", "", " and more" * 40)
-        if method not in SAFE or self.gen.chance(.05):
+        if method not in SAFE or self.gen.chance(.2 if self.gen.changing else .05):
             out += self.gen.unsafe(method, (call["target"], self.target if call["target"] == self.other else self.target + "b"))
         s = Stored(token, status, out, method, cause["fields"], asked, now, self.rules, body, call["target"])
         if method in ("GET", "POST"):
@@ -235,7 +235,7 @@ class Case:
         for s in last:
             if s.should(request["fields"], now) and s.status != 206:
                 later = before[before.index(s) + 1:]
-                why = s.argued(request["fields"]) or (None if s.kept else "alone")
+                why = s.argued(request["fields"]) or (None if s.kept or s.method == "POST" else "alone")
                 if not why and any(not b.should_store(r) or "*" in (b.get("vary") or "") for b in later for r in readings(b.fields)):
                     why = "displaced"
                 if not why and any(b.date > s.date and b.kept and matches(b, request["fields"]) for b in before):
@@ -303,6 +303,7 @@ class Case:
                 self.bad(f"{token} was served after a forward that did not validate it: {own}")
         else:
             self.count["hits"] += 1
+            self.count["hits on what a POST brought"] += s.method == "POST"
             if not any(b.may(request["fields"], began) for b in was):
                 self.bad(f"{token} was served without asking: age {s.age(began)}, lifetimes "
                          f"{[s.lifetime(r) for r in readings(s.fields)]}, {own} (RFC 9111 4)")

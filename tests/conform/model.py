@@ -397,7 +397,8 @@ class Stored:
         every, some = self.kept_from_others(), self.named_by_any()
         merged = [(k, v) for k, v in self.fields if k not in drop | every]
         merged += [(k, v) for k, v in fields if k in new]
-        s = Stored(self.token, self.status, merged, self.method, request, asked, got, self.rules, self.body,
+        # what came with a POST is now what GET gets
+        s = Stored(self.token, self.status, merged, "GET", request, asked, got, self.rules, self.body,
                    self.target)
         s.gone = (self.gone | every) - new
         s.unsure = (self.unsure | some) - new
