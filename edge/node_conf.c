@@ -68,6 +68,8 @@ err_t node_serve_options(const conf_t *conf, unsigned workers, const node_inheri
         listens[i] = (serve_listen_t){.address = node_cstr(a, l->address.text),
                                       .id = WORKER_LISTEN_TRAFFIC,
                                       .proxy_protocol = l->proxy_protocol,
+                                      .proxy_from = l->proxy_from,
+                                      .proxy_from_n = l->proxy_from_n,
                                       .certificates = node_certificates(a, l->certificates, l->certificates_n),
                                       .certificate_count = l->certificates_n,
                                       .client_ca = node_file(a, l->client_ca)};

@@ -58,6 +58,8 @@ typedef struct conf_listener {
     size_t certificates_n;
     span_t client_ca; /* file name, or absent */
     bool proxy_protocol;
+    const network_t *proxy_from; /* none: anybody */
+    size_t proxy_from_n;
 } conf_listener_t;
 
 enum conf_allow { CONF_ALLOW_PURGE = 1u << 0, CONF_ALLOW_READ = 1u << 1 };
@@ -103,7 +105,7 @@ typedef struct conf_site {
     const span_t *hosts; /* "www.example.com", "*.example.com", "*": lower case */
     size_t hosts_n;
     const conf_origin_t *origins;
-    size_t origins_n;                      /* 0 only where the shield is there with fallback none */
+    size_t origins_n; /* 0 only where the shield is there with fallback none */
     conf_probe_t probe;
     span_t ca;                             /* file name; absent: the system's only */
     span_t client_certificate, client_key; /* file names; absent: brink shows none to origins */

@@ -54,6 +54,9 @@ static bool validate_listeners(conf_reader_t *r, const tree_t *root)
                                SPAN_ARG(l->address.text));
         if (l->certificates_n == 0 && l->address.port == 443)
             reader_warn(r, place, "port 443 without certificates answers cleartext HTTP only");
+        if (l->proxy_from_n > 0 && !l->proxy_protocol)
+            return reader_fail(r, ERR_SYNTAX, reader_child(node, "proxy_from"),
+                               "proxy_from needs proxy_protocol: true: without it nobody is asked for a PROXY line");
         if (l->certificates_n == 0 && l->client_ca.p != NULL)
             return reader_fail(r, ERR_SYNTAX, reader_child(node, "client_ca"),
                                "client_ca needs certificates: without TLS there are no client certificates");

@@ -141,6 +141,16 @@ static void accept_shed(serve_worker_t *w, h2o_socket_t *listener)
     serve_count(&w->counters.over_limit, 1);
 }
 
+/* A PROXY line is believed whoever sends it, so it matters who may. Addresses of unix sockets are file permissions. */
+static bool accept_is_proxy(const serve_conn_t *c)
+{
+    const serve_listener_t *l = c->listener;
+    network_address_t address;
+    return l->proxy_from == NULL || l->is_unix ||
+           (network_address(span_str(c->peer), &address) == ERR_OK &&
+            network_holds(l->proxy_from, l->proxy_from_n, &address));
+}
+
 static void accept_begin(accept_listener_t *a, h2o_socket_t *sock)
 {
     serve_worker_t *w = a->worker;
@@ -148,7 +158,10 @@ static void accept_begin(accept_listener_t *a, h2o_socket_t *sock)
         setsockopt(h2o_socket_get_fd(sock), SOL_SOCKET, SO_SNDBUF, &w->shared->limits.send_buffer,
                    sizeof w->shared->limits.send_buffer);
     serve_conn_t *c = conn_open(w, a, sock);
-    if (a->listener->proxy_protocol)
+    if (a->listener->proxy_protocol && !accept_is_proxy(c)) {
+        serve_count(&w->counters.refused, 1);
+        h2o_socket_close(sock);
+    } else if (a->listener->proxy_protocol)
         h2o_socket_read_start(sock, accept_on_proxy_header);
     else
         accept_known(c);

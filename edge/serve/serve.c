@@ -53,6 +53,10 @@ static err_t serve_open_listener(const serve_shared_t *s, const serve_options_t 
     strcpy(l->address, from->address);
     l->id = from->id;
     l->proxy_protocol = from->proxy_protocol;
+    if (from->proxy_from_n > 0)
+        l->proxy_from =
+            (network_t *)(void *)mem_dup((const char *)from->proxy_from, from->proxy_from_n * sizeof *from->proxy_from);
+    l->proxy_from_n = from->proxy_from_n;
     l->secure = from->certificate_count > 0;
     return serve_load_certificates(s, o, from, &l->tls, err, err_size);
 }
@@ -107,6 +111,7 @@ void serve_close(serve_shared_t *s)
         listener_close(l, s->workers, !s->keep_sockets);
         tls_unref(l->tls);
         pthread_mutex_destroy(&l->mutex);
+        free(l->proxy_from);
         free(l->fds);
     }
     explicit_bzero(s->secret, sizeof s->secret);

@@ -11,6 +11,7 @@
 #ifndef BRINK_SERVE_SERVE_H
 #define BRINK_SERVE_SERVE_H
 
+#include "edge/access/network.h"
 #include "edge/base/err.h"
 #include "edge/base/loop.h"
 #include "edge/request/exchange.h"
@@ -32,6 +33,8 @@ typedef struct serve_listen {
     const char *address; /* "127.0.0.1:8080", "[::1]:8080", "*:8080" (all IPv4 and IPv6), "unix:/run/brink.sock"; port 0
                             = any */
     int id;              /* handed to on_request: tells traffic from admin */
+    const network_t *proxy_from; /* sorted (network_sort): who may connect where proxy_protocol is on; none: anybody */
+    size_t proxy_from_n;
     bool proxy_protocol; /* a PROXY v1 line (or v2 header) must come first; its address becomes exchange.peer */
     const serve_certificate_t *certificates; /* the first is the default, others by SNI; none: cleartext */
     size_t certificate_count;

@@ -44,6 +44,8 @@ typedef struct serve_listener {
     char address[SERVE_ADDRESS_MAX];
     int id;
     bool proxy_protocol, is_unix, secure;
+    network_t *proxy_from; /* NULL: anybody */
+    size_t proxy_from_n;
     int port;
     int *fds;              /* one a worker; -1 once its worker took and closed it */
     pthread_mutex_t mutex; /* guards `tls` (the pointer) */
