@@ -95,6 +95,12 @@ static bool describe_same(const conf_setting_t *s, const char *a, const char *b)
         const conf_address_t *v = (const conf_address_t *)(const void *)x, *w = (const conf_address_t *)(const void *)y;
         return v->kind == w->kind && v->sa_len == w->sa_len && memcmp(&v->sa, &w->sa, v->sa_len) == 0;
     }
+    case CONF_KIND_NETWORKS: {
+        size_t n = *(const size_t *)(const void *)(a + s->count);
+        return n == *(const size_t *)(const void *)(b + s->count) &&
+               (n == 0 || memcmp(*(const network_t *const *)(const void *)x, *(const network_t *const *)(const void *)y,
+                                 n * sizeof(network_t)) == 0);
+    }
     case CONF_KIND_REDIS: {
         const conf_redis_t *v = (const conf_redis_t *)(const void *)x, *w = (const conf_redis_t *)(const void *)y;
         return v->kind == w->kind && span_eq(v->shown, w->shown) && span_eq(v->user, w->user) &&
