@@ -150,6 +150,24 @@ static err_t fetch_fill_merge(fetch_t *f, const fields_t *fields, fields_t *merg
     return err;
 }
 
+static bool fetch_fill_variant(const object_t *o, void *arg)
+{
+    const object_t *old = arg;
+    return span_eq(object_key(o), object_key(old)) && object_variant(o) == object_variant(old) &&
+           (object_meta(o).flags & STORED_HIT_FOR_MISS) == 0;
+}
+
+/* Did something forbid to keep it while this validation was under way? Then there is nothing left to update. */
+static bool fetch_fill_forbidden(fetch_t *f)
+{
+    object_t *old = f->spec.validate;
+    if (!object_dead(old))
+        return false;
+    object_t *now = store_peek(f->deps->store, old->digest, fetch_fill_variant, old);
+    object_unref(now);
+    return now == NULL;
+}
+
 /* A validation that succeeded: a new object around the stored bytes. It takes the place of the old one also where the
  * request went alone: what the origin says of a stored response updates it, whoever had it asked (RFC 9111 4.3.4). */
 static fetch_fill_verdict_t fetch_fill_not_modified(fetch_t *f, const fields_t *fields, msec_t now)
@@ -178,6 +196,8 @@ static fetch_fill_verdict_t fetch_fill_not_modified(fetch_t *f, const fields_t *
     meta.content_length = before.content_length;
     f->response.storable =
         storable_decide(METHOD_GET, &f->request, before.status, &with_age, &meta, &f->spec.rules, &f->arena);
+    if (f->response.storable == STORABLE_YES && fetch_fill_forbidden(f))
+        f->response.storable = STORABLE_NO_STORE;
     span_t selecting = SPAN_NONE;
     if (vary_pack(&f->arena, &with_age, &f->request, &selecting) != ERR_OK)
         f->response.storable = STORABLE_VARY_ANY;

@@ -243,3 +243,20 @@ Test(sim_conform, a_refresh_that_no_longer_shares_a_cookie_ends_stale_use)
     cr_expect_eq(w->calls, 3);
     world_free(w);
 }
+
+/* What one validation forbade to keep is not brought back by another that was sent before. */
+Test(sim_conform, what_a_validation_removed_is_not_stored_by_another)
+{
+    world_t *w = world_new(NULL, NULL);
+    world_get(w, 0, "/a", NULL);
+    world_answer(w, world_last_call(w), 200, FRESH, "a");
+    world_get(w, 0, "/a", "cache-control: no-cache");
+    world_get(w, 1, "/a", "cache-control: no-cache\nauthorization: x"); /* doesn't wait for the other */
+    cr_assert_eq(w->calls, 3);
+    world_answer(w, w->call[1], 304, "cache-control: no-store\netag: \"v1\"", "");
+    world_answer(w, w->call[2], 304, "cache-control: public\netag: \"v1\"", "");
+    cr_expect(!world_get(w, 0, "/a", NULL)->head);
+    cr_assert_eq(w->calls, 4);
+    world_answer(w, w->call[3], 200, FRESH, "b");
+    world_free(w);
+}
