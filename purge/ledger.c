@@ -220,6 +220,14 @@ mark_t ledger_stamp_check(ledger_t *l, ledger_stamp_t *st, const ledger_subject_
     return (mark_t)atomic_load_explicit(&st->mark, memory_order_relaxed);
 }
 
+mark_t ledger_stamp_look(ledger_t *l, const ledger_stamp_t *st, const ledger_subject_t *s)
+{
+    uint64_t upto, done = atomic_load_explicit(&st->checked_to, memory_order_acquire);
+    mark_t known = (mark_t)atomic_load_explicit(&st->mark, memory_order_relaxed);
+    mark_t since = done != ledger_head(l) ? ledger_check(l, s, done, &upto) : MARK_NONE;
+    return since > known ? since : known;
+}
+
 /* ---- the tier ---- */
 
 void ledger_demand(ledger_t *l, const ledger_subject_t *s, msec_t now_boot, ledger_demand_t *out)

@@ -56,6 +56,8 @@ void ledger_stamp_restore(ledger_stamp_t *st, uint64_t began, uint64_t checked_t
 /* One comparison while nothing was purged since the last call, else a full check, remembered. Concurrent callers are
  * fine. */
 mark_t ledger_stamp_check(ledger_t *l, ledger_stamp_t *st, const ledger_subject_t *s);
+/* The same answer, and nothing is remembered: for looking on. */
+mark_t ledger_stamp_look(ledger_t *l, const ledger_stamp_t *st, const ledger_subject_t *s);
 /* Adds a mark from outside the ledger (an invalidation that found the object itself). */
 void ledger_stamp_raise(ledger_stamp_t *st, mark_t mark);
 

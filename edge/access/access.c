@@ -32,7 +32,7 @@ access_verdict_t access_client(const access_rules_t *r, limiter_t *limiter, unsi
     const network_address_t *address = network_address(peer, &read) == ERR_OK ? &read : NULL;
     if (!access_network(r, address))
         return ACCESS_NETWORK;
-    if (r->rate == 0)
+    if (r->rate == 0 || limiter == NULL)
         return ACCESS_YES;
     *wait =
         limiter_take(limiter, access_who(r, site, address, request), r->rate, r->burst > 0 ? r->burst : r->rate, now);

@@ -30,7 +30,7 @@ typedef enum access_verdict {
 
 /* By address and rate. `peer`: the client's address as text; what has none (a unix socket) is in no network and is
  * counted as one client. `site` keeps the counts of sites apart. `now`: CLOCK_BOOTTIME in microseconds. *wait:
- * ACCESS_RATE: milliseconds until it may come again. */
+ * ACCESS_RATE: milliseconds until it may come again. Without a limiter the rate isn't asked. */
 access_verdict_t access_client(const access_rules_t *r, limiter_t *limiter, unsigned site, span_t peer,
                                const fields_t *request, int64_t now, msec_t *wait);
 /* By signature; path and host in normal form, `now` is wall time. */

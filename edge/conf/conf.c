@@ -252,6 +252,17 @@ rules_t conf_rules_for(const conf_site_t *site, span_t path)
     return out;
 }
 
+bool conf_rule_matches(const conf_site_t *site, size_t i, span_t path, conf_rule_view_t *out)
+{
+    const conf_rule_t *r = &site->rules[i];
+    *out = (conf_rule_view_t){.path = r->glob.text,
+                              .values = r->values,
+                              .cache = r->cache,
+                              .override_private = r->override_private,
+                              .must_sign = r->must_sign};
+    return glob_match(&r->glob, path);
+}
+
 const char *conf_coding_name(conf_coding_t c)
 {
     static const char *const names[] = {[CONF_ZSTD] = "zstd", [CONF_BR] = "br", [CONF_GZIP] = "gzip"};

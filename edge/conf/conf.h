@@ -301,6 +301,14 @@ const conf_site_t *conf_site_for(const conf_t *c, span_t host);
 /* The settings in force for a normalised path (without query): the first rule that matches and sets it decides, per
  * setting. */
 rules_t conf_rules_for(const conf_site_t *site, span_t path);
+/* For people: rule number i as it was written. False: it doesn't match the path. Its switches are -1 where it doesn't
+ * set them. */
+typedef struct conf_rule_view {
+    span_t path;
+    rules_t values; /* durations; RULES_UNSET: not set here */
+    int cache, override_private, must_sign;
+} conf_rule_view_t;
+bool conf_rule_matches(const conf_site_t *site, size_t i, span_t path, conf_rule_view_t *out);
 /* Does one of a token's or site's host patterns cover this host? The same matching as conf_site_for. */
 bool conf_host_matches(const span_t *patterns, size_t n, span_t host);
 const char *conf_coding_name(conf_coding_t c); /* "zstd", "br", "gzip" */

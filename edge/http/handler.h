@@ -7,13 +7,16 @@
 #include "edge/http/fields.h"
 #include "edge/http/method.h"
 
+struct request_env;
+
 typedef struct handler_request {
     method_t method;
     span_t method_name, path, query; /* path without query; query without '?', .p NULL if none */
     span_t scheme, host;
     const fields_t *fields;
     span_t body;
-    span_t peer; /* client address as text */
+    struct request_env *env; /* of the loop that it is called on: for a handler that follows the path of requests */
+    span_t peer;             /* client address as text */
     bool peer_loopback;
 } handler_request_t;
 

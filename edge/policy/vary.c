@@ -369,3 +369,15 @@ bool vary_same_names(span_t a, span_t b)
             return false;
     return a.n == 0 && b.n == 0;
 }
+
+bool vary_next(span_t *packed, span_t *entry, span_t *name, span_t *value)
+{
+    take_language(packed);
+    span_t before = *packed;
+    if (!next_entry(packed, name, value))
+        return false;
+    *entry = span_upto(before, before.n - packed->n);
+    if (span_starts(*value, SPAN("\t"))) /* says that it was read as a weighted list */
+        *value = span_from(*value, 1);
+    return true;
+}

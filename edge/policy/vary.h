@@ -18,6 +18,9 @@ bool vary_match(span_t packed, const fields_t *request, arena_t *scratch);
 /* The same, and where only Accept-Language differs: is the response in the one language that the request prefers to all
  * others? Then nothing better can come. For when nothing matches exactly. */
 bool vary_match_language(span_t packed, const fields_t *request, arena_t *scratch);
+/* For people: takes the next selecting field off a packed form, with the value that the request had in normal form (.p
+ * NULL: it had none); `entry` is a packed form of that field alone. False: no more. */
+bool vary_next(span_t *packed, span_t *entry, span_t *name, span_t *value);
 /* Identity of a variant within its key: equal packed forms ↔ equal digests. Zero for no Vary. */
 uint64_t vary_digest(span_t packed);
 /* Do two packed forms list the same names? (For choosing what a new response replaces.) */

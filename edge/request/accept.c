@@ -55,7 +55,7 @@ static err_t accept_tier(request_t *rq)
 {
     exchange_t *x = rq->x;
     span_t signature = fields_get(&x->fields, TIER_FIELD);
-    if (rq->env->edge_key == NULL || signature.p == NULL)
+    if (rq->env->edge_key == NULL || signature.p == NULL || rq->why != NULL)
         return ERR_OK;
     span_t scheme = fields_get(&x->fields, SPAN("x-forwarded-proto"));
     if (!span_eq(scheme, SPAN("https")))
@@ -83,7 +83,8 @@ static bool accept_loops(request_t *rq)
 {
     bool loops = rq->from_tier ? tier_loops(&rq->tier, rq->env->node) : accept_been_here(rq);
     if (loops) {
-        metrics_add(METRIC_LOOPS, 0, 1);
+        if (rq->why == NULL)
+            metrics_add(METRIC_LOOPS, 0, 1);
         rq->tier_refused = rq->from_tier ? "loop" : NULL;
     }
     return loops;
@@ -209,6 +210,7 @@ request_go_t accept_step(request_t *rq)
             return deliver_error(rq, 414, "uri", "the URI is longer than this cache accepts");
         rq->pass_target = whole;
     }
+    explain_ask(rq, PATH_CACHE_FALSE, !rq->rules.cache);
     if (!rq->cacheable) {
         if (rq->cc.only_if_cached && method_safe(x->method))
             return deliver_error(rq, 504, "only-if-cached", "this is never stored, and the request asked for no more");

@@ -17,15 +17,18 @@ static request_go_t admit_deny(request_t *rq, access_verdict_t why)
         [ACCESS_SIGNATURE] = {403, "signature", "the signature is not of this URL"},
         [ACCESS_EXPIRED] = {403, "expired", "the signature of this URL has expired"},
     };
-    metrics_add(METRIC_DENIED, (unsigned)why - ACCESS_NETWORK, 1);
+    if (rq->why == NULL)
+        metrics_add(METRIC_DENIED, (unsigned)why - ACCESS_NETWORK, 1);
     return deliver_error(rq, answers[why].status, answers[why].detail, answers[why].sentence);
 }
 
 bool admit_client(request_t *rq, request_go_t *go)
 {
-    if (rq->from_tier)
+    bool nobody = rq->why != NULL && rq->x->peer.n == 0; /* explain was not told whose request it is */
+    if (rq->from_tier || nobody)
         return true;
-    access_verdict_t v = access_client(&rq->site->access, rq->env->limiter, (unsigned)rq->site->index, rq->x->peer,
+    limiter_t *limiter = rq->why == NULL ? rq->env->limiter : NULL;
+    access_verdict_t v = access_client(&rq->site->access, limiter, (unsigned)rq->site->index, rq->x->peer,
                                        &rq->x->fields, rq->env->loop->now.boot * ADMIT_MICROS, &rq->retry_after);
     if (v != ACCESS_YES)
         *go = admit_deny(rq, v);

@@ -109,6 +109,7 @@ void request_answer(request_env_t *env, exchange_t *x, handler_fn *handler, void
         .scheme = arena_copy(&a->arena, x->scheme),
         .host = arena_copy(&a->arena, x->authority),
         .fields = &a->fields,
+        .env = env,
         .body = arena_copy(&a->arena, x->body),
         .peer = arena_copy(&a->arena, x->peer),
     };

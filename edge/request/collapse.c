@@ -166,12 +166,26 @@ uint64_t collapse_oldest(collapse_t *c)
 
 /* ---- starting ---- */
 
-static bool collapse_stale_allowed(request_t *rq)
+bool collapse_stale_allowed(request_t *rq)
 {
     if (rq->stored == NULL)
         return false;
     stored_t meta = object_meta(rq->stored);
     return reuse_stale_if_error(&meta, lookup_mark(rq, rq->stored), &rq->cc, rq->env->loop->now.wall);
+}
+
+object_t *collapse_validates(request_t *rq)
+{
+    if (rq->stored == NULL)
+        return NULL;
+    rq->mark = lookup_mark(rq, rq->stored);
+    /* nor may what the origin has forbidden to keep since: its 304 would bring that back */
+    return rq->mark == MARK_HARD || object_dead(rq->stored) ? NULL : rq->stored;
+}
+
+bool collapse_past_shields(const request_t *rq)
+{
+    return rq->mark == MARK_STRICT || purge_in_doubt(rq->env->purge);
 }
 
 static fetch_t *collapse_new_fetch(request_t *rq, bool share, bool background)
@@ -185,13 +199,10 @@ static fetch_t *collapse_new_fetch(request_t *rq, bool share, bool background)
                        ? arena_printf(x->arena, "%.*s?%.*s", SPAN_ARG(rq->key.path), SPAN_ARG(rq->key.query))
                        : rq->key.path;
     rq->began = ledger_head(rq->env->ledger);
-    object_t *validate = rq->stored;
-    if (validate != NULL) {
-        rq->mark = lookup_mark(rq, validate);
-        /* validators go up only for what was checked up to the position that the answer will stand for */
-        if (rq->mark == MARK_HARD || atomic_load(&validate->stamp.checked_to) < rq->began || object_dead(validate))
-            validate = NULL; /* nor for what the origin has forbidden to keep since: its 304 would bring that back */
-    }
+    object_t *validate = collapse_validates(rq);
+    /* validators go up only for what was checked up to the position that the answer will stand for */
+    if (validate != NULL && atomic_load(&validate->stamp.checked_to) < rq->began)
+        validate = NULL;
     bool ranged = share && rq->stored == NULL && rq->far;
     if (ranged && fields_add(&forward, SPAN("range"), fields_get(&x->fields, SPAN("range"))) != ERR_OK)
         return NULL;
@@ -214,7 +225,7 @@ static fetch_t *collapse_new_fetch(request_t *rq, bool share, bool background)
         .upgrade = rq->upgrade,
         .share = share,
         .hops = rq->from_tier ? rq->tier.hops : SPAN_NONE,
-        .past_shields = rq->mark == MARK_STRICT || purge_in_doubt(rq->env->purge),
+        .past_shields = collapse_past_shields(rq),
         .optional = background || collapse_stale_allowed(rq),
         .validate = own ? validate : NULL,
         .part = rq->part,
@@ -278,6 +289,7 @@ request_go_t collapse_step(request_t *rq)
     if (rq->cacheable && rq->cc.no_store && !rq->private_fetch) { /* RFC 9111 5.2.1.5: then nobody may wait for it */
         rq->private_fetch = true;
         if (rq->stored == NULL) {
+            explain_ask(rq, PATH_NO_STORE, true);
             rq->forward = FORWARD_BYPASS;
             rq->detail = "no-store";
         }
@@ -288,6 +300,12 @@ request_go_t collapse_step(request_t *rq)
      * allows */
     bool together = share && !rq->alone && !rq->cc.has_authorization && !rq->distrust;
     fetch_t *other = together ? collapse_find(rq) : NULL, *mine = NULL;
+    if (rq->why != NULL) {
+        rq->own = rq->cacheable && (share || rq->stored != NULL);
+        rq->collapsed = explain_ask(rq, PATH_JOIN, other != NULL);
+        fetch_unref(other);
+        return REQUEST_DONE;
+    }
     if (other == NULL) {
         if (rq->env->most_in_flight > 0 && rq->env->in_flight > rq->env->most_in_flight)
             return collapse_shed(rq);

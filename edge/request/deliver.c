@@ -386,6 +386,8 @@ void deliver_writable(request_t *rq)
 
 request_go_t deliver_error(request_t *rq, int status, const char *detail, const char *sentence)
 {
+    if (rq->why != NULL)
+        return explain_refused(rq, status, detail, sentence);
     exchange_t *x = rq->x;
     fields_t out;
     fields_init(&out, x->arena);

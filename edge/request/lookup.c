@@ -12,11 +12,14 @@ ledger_subject_t lookup_subject(const object_t *o)
 }
 
 /* Nothing was purged since it was last checked: then there is no need to say what it is. */
-static mark_t lookup_check(request_env_t *env, object_t *o)
+static mark_t lookup_check(const request_t *rq, object_t *o)
 {
+    request_env_t *env = rq->env;
     if (atomic_load_explicit(&o->stamp.checked_to, memory_order_acquire) == ledger_head(env->ledger))
         return (mark_t)atomic_load_explicit(&o->stamp.mark, memory_order_relaxed);
     ledger_subject_t subject = lookup_subject(o);
+    if (rq->why != NULL)
+        return ledger_stamp_look(env->ledger, &o->stamp, &subject);
     return ledger_stamp_check(env->ledger, &o->stamp, &subject);
 }
 
@@ -29,7 +32,7 @@ bool lookup_too_old(const request_t *rq, msec_t started)
 
 mark_t lookup_mark(request_t *rq, object_t *o)
 {
-    mark_t mark = lookup_check(rq->env, o);
+    mark_t mark = lookup_check(rq, o);
     if (mark < MARK_STRICT && purge_in_doubt(rq->env->purge))
         mark = MARK_STRICT;
     if (rq->from_tier && (rq->distrust || lookup_too_old(rq, object_meta(o).request_time)))
@@ -137,9 +140,9 @@ static request_go_t lookup_missed(request_t *rq)
     if (rq->cc.only_if_cached)
         return deliver_error(rq, 504, "only-if-cached", "nothing is stored for this request, and it asked for no more");
     lookup_find_part(rq);
-    rq->forward = rq->part != NULL               ? FORWARD_PARTIAL
-                  : lookup_has_other_variant(rq) ? FORWARD_VARY_MISS
-                                                 : FORWARD_URI_MISS;
+    bool others = rq->part == NULL && lookup_has_other_variant(rq);
+    explain_ask(rq, rq->part != NULL ? PATH_REST : others ? PATH_OTHER_VARIANTS : PATH_NOTHING, true);
+    rq->forward = rq->part != NULL ? FORWARD_PARTIAL : others ? FORWARD_VARY_MISS : FORWARD_URI_MISS;
     if (rq->disk_gave_up)
         rq->detail = "disk-wait";
     rq->step = REQUEST_COLLAPSE;
@@ -148,11 +151,14 @@ static request_go_t lookup_missed(request_t *rq)
 
 static void lookup_count_hit(request_t *rq)
 {
-    bool first_from_disk =
-        (atomic_fetch_and_explicit(&rq->stored->flags, ~(uint32_t)OBJECT_FROM_DISK, memory_order_relaxed) &
-         OBJECT_FROM_DISK) != 0;
+    uint32_t flags = rq->why != NULL ? atomic_load_explicit(&rq->stored->flags, memory_order_relaxed)
+                                     : atomic_fetch_and_explicit(&rq->stored->flags, ~(uint32_t)OBJECT_FROM_DISK,
+                                                                 memory_order_relaxed);
+    bool first_from_disk = (flags & OBJECT_FROM_DISK) != 0;
     if (rq->detail == NULL)
         rq->detail = first_from_disk ? "disk" : "memory";
+    if (rq->why != NULL)
+        return;
     if (!first_from_disk && rq->stored->disk_id != 0 && rq->env->warm != NULL)
         warm_touch(rq->env->warm, rq->stored->disk_id);
     metrics_add(METRIC_HITS, first_from_disk ? LABEL_TIER_DISK : LABEL_TIER_MEMORY, 1);
@@ -162,23 +168,25 @@ static request_go_t lookup_decide(request_t *rq)
 {
     rq->mark = lookup_mark(rq, rq->stored);
     stored_t meta = object_meta(rq->stored);
-    rq->verdict = reuse_decide(&meta, rq->mark, &rq->cc, rq->env->loop->now.wall);
+    rq->verdict = rq->why != NULL ? reuse_explain(&meta, rq->mark, &rq->cc, rq->env->loop->now.wall, rq->why)
+                                  : reuse_decide(&meta, rq->mark, &rq->cc, rq->env->loop->now.wall);
     bool part = object_part(rq->stored);
-    if (part && rq->verdict.use != REUSE_HIT) { /* not worth a validation: the whole may be had for the same price */
+    if (part && explain_ask(rq, PATH_PART, rq->verdict.use != REUSE_HIT)) {
         request_take(&rq->stored, NULL);
         rq->mark = MARK_NONE;
         return lookup_missed(rq);
     }
     switch (rq->verdict.use) {
     case REUSE_STALE_REVALIDATE:
-        collapse_refresh(rq);
+        if (rq->why == NULL)
+            collapse_refresh(rq);
         /* fall through */
     case REUSE_STALE:
         rq->detail = reuse_word(rq->verdict.reason);
         rq->stale_served = true;
         /* fall through */
     case REUSE_HIT:
-        if (rq->verdict.use == REUSE_HIT && !part && early_due(rq) && collapse_refresh(rq))
+        if (rq->verdict.use == REUSE_HIT && !part && rq->why == NULL && early_due(rq) && collapse_refresh(rq))
             metrics_add(METRIC_EARLY, 0, 1);
         lookup_count_hit(rq);
         rq->hit = true;
@@ -196,7 +204,7 @@ static request_go_t lookup_decide(request_t *rq)
     case REUSE_UNUSABLE:
         rq->forward = FORWARD_URI_MISS;
         if (rq->verdict.reason == REUSE_BECAUSE_HIT_FOR_MISS) {
-            metrics_add(METRIC_HIT_FOR_MISS, 0, 1);
+            metrics_add(METRIC_HIT_FOR_MISS, 0, rq->why == NULL);
             collapse_alone(rq);
             rq->forward = FORWARD_BYPASS;
         }
@@ -223,12 +231,18 @@ static bool lookup_match_after(const object_t *o, void *arg)
            lookup_match(o, rq);
 }
 
+/* Explain only looks on. */
+static object_t *lookup_memory(request_t *rq, store_match_fn *match)
+{
+    return (rq->why != NULL ? store_peek : store_lookup)(rq->env->store, rq->key.digest, match, rq);
+}
+
 /* A note says what came last: whatever was stored after it, by an origin whose clock is behind, stands before it. */
 static void lookup_past_note(request_t *rq)
 {
     if (rq->stored == NULL || (object_meta(rq->stored).flags & STORED_HIT_FOR_MISS) == 0)
         return;
-    object_t *o = store_lookup(rq->env->store, rq->key.digest, lookup_match_after, rq);
+    object_t *o = lookup_memory(rq, lookup_match_after);
     if (o != NULL)
         request_take(&rq->stored, o);
     object_unref(o);
@@ -240,9 +254,9 @@ request_go_t lookup_step(request_t *rq)
         return REQUEST_WAIT;
     rq->far = rq->x->method == METHOD_GET && rq->cc.has_range && !fields_has(&rq->x->fields, SPAN("if-range")) &&
               part_far(&rq->x->fields, rq->x->arena);
-    object_t *o = store_lookup(rq->env->store, rq->key.digest, lookup_match, rq);
+    object_t *o = lookup_memory(rq, lookup_match);
     if (o == NULL && rq->stored == NULL && fields_has(&rq->x->fields, SPAN("accept-language")))
-        o = store_lookup(rq->env->store, rq->key.digest, lookup_match_language, rq);
+        o = lookup_memory(rq, lookup_match_language);
     if (o != NULL) { /* also in place of what came from disk: memory has the newest */
         object_unref(rq->stored);
         rq->stored = o;

@@ -23,17 +23,22 @@ typedef struct promotion {
     int64_t began;  /* nanoseconds */
 } promotion_t;
 
+bool lookup_disk_selects(span_t key, span_t selecting, span_t asked, const fields_t *fields)
+{
+    if (!span_eq(key, asked))
+        return false;
+    arena_t scratch;
+    arena_init(&scratch, 0);
+    bool match = vary_match(selecting, fields, &scratch);
+    arena_release(&scratch);
+    return match;
+}
+
 static bool lookup_disk_match(const warm_get_t *g, span_t key, span_t selecting, const stored_t *meta)
 {
     const promotion_t *p = CONTAINER_OF(g, promotion_t, get);
     (void)meta;
-    if (!span_eq(key, p->key))
-        return false;
-    arena_t scratch;
-    arena_init(&scratch, 0);
-    bool match = vary_match(selecting, &p->fields, &scratch);
-    arena_release(&scratch);
-    return match;
+    return lookup_disk_selects(key, selecting, p->key, &p->fields);
 }
 
 static bool lookup_disk_admit(warm_get_t *g, uint64_t bytes)
@@ -150,6 +155,10 @@ bool lookup_disk(request_t *rq)
     request_env_t *env = rq->env;
     if (rq->tried_disk || env->warm == NULL || rq->distrust || !warm_maybe(env->warm, rq->key.digest))
         return false;
+    if (rq->why != NULL) { /* explain has asked it already */
+        rq->tried_disk = true;
+        return true;
+    }
     promotion_t *p = lookup_disk_running(env, rq->key.digest);
     if (p != NULL) {
         lookup_disk_wait(rq, p);

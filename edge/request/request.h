@@ -54,6 +54,9 @@ typedef struct request_env {
 void request_env_init(request_env_t *env);
 /* Takes over the exchange; answers now or later. */
 void request_begin(request_env_t *env, exchange_t *x);
+/* GET /v1/explain?url=U[&header=NAME:VALUE…][&client=ADDRESS]: what is held for U, and what the next request for it
+ * would be answered with, and why. ctx: none. Changes nothing. */
+handler_fn explain_handle;
 /* Answers an exchange by a handler (admin and purge API). */
 void request_answer(request_env_t *env, exchange_t *x, handler_fn *handler, void *ctx);
 

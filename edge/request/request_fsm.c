@@ -70,6 +70,18 @@ static void request_on_writable(exchange_t *x)
     deliver_writable(rq);
 }
 
+void request_end(request_t *rq)
+{
+    object_unref(rq->stored);
+    object_unref(rq->part);
+    object_unref(rq->object);
+    rq->stored = rq->part = rq->object = NULL;
+    upstreams_unref(rq->upstreams);
+    rq->upstreams = NULL;
+    rq->x = NULL;
+    request_drop(rq);
+}
+
 static void request_on_gone(exchange_t *x)
 {
     request_t *rq = x->path;
@@ -78,24 +90,13 @@ static void request_on_gone(exchange_t *x)
     finish_request(rq);
     lookup_cancel(rq);
     collapse_leave(rq);
-    object_unref(rq->stored);
-    object_unref(rq->part);
-    object_unref(rq->object);
-    rq->stored = rq->part = rq->object = NULL;
-    upstreams_unref(rq->upstreams);
-    rq->upstreams = NULL;
     rq->env->in_flight--;
     metrics_gauge_add(METRIC_IN_FLIGHT, 0, -1);
-    rq->x = NULL;
-    request_drop(rq);
+    request_end(rq);
 }
 
-void request_begin(request_env_t *env, exchange_t *x)
+request_t *request_new(request_env_t *env, exchange_t *x)
 {
-    if (x->method == METHOD_PURGE && env->purge_method != NULL) {
-        request_answer(env, x, env->purge_method, env->purge_ctx);
-        return;
-    }
     request_t *rq = mem_zalloc(sizeof *rq);
     atomic_init(&rq->holds, 1);
     rq->env = env;
@@ -107,6 +108,16 @@ void request_begin(request_env_t *env, exchange_t *x)
     rq->upstream_labels = env->fetch.upstream_labels;
     rq->result = LABEL_RESULT_ERROR;
     list_init(&rq->promotion_link);
+    return rq;
+}
+
+void request_begin(request_env_t *env, exchange_t *x)
+{
+    if (x->method == METHOD_PURGE && env->purge_method != NULL) {
+        request_answer(env, x, env->purge_method, env->purge_ctx);
+        return;
+    }
+    request_t *rq = request_new(env, x);
     x->path = rq;
     x->on_writable = request_on_writable;
     x->on_gone = request_on_gone;

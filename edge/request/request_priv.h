@@ -46,6 +46,14 @@ typedef struct request_segment {
     uint64_t first, end; /* else body bytes [first, end) */
 } request_segment_t;
 
+/* Rules that are the path's own: path.def. */
+typedef enum path_rule {
+#define PATH_RULE(id, word, section, says, then) PATH_##id,
+#include "edge/request/path.def"
+#undef PATH_RULE
+    PATH_RULES
+} path_rule_t;
+
 struct promotion;
 
 typedef struct request {
@@ -62,6 +70,7 @@ typedef struct request {
     request_cc_t cc;
     signature_url_t signature; /* as it stood in the target */
     span_t id;                 /* X-Request-Id */
+    why_t *why; /* not NULL: explain.c wants to know what would be done. Nothing is changed, counted or sent */
     request_step_t step;
     bool running, again; /* request_fsm_run is on the stack; and was asked for once more */
     bool over;           /* the last send was made */
@@ -130,6 +139,8 @@ typedef struct request {
 } request_t;
 
 /* request_fsm.c */
+request_t *request_new(request_env_t *env, exchange_t *x); /* at its first step */
+void request_end(request_t *rq);                           /* of the exchange, and what it held for it */
 void request_fsm_run(request_t *rq);
 void request_hold(request_t *rq);
 void request_drop(request_t *rq);
@@ -150,6 +161,8 @@ err_t admit_split(request_t *rq);
 bool admit_signed(request_t *rq, request_go_t *go);
 
 /* lookup_disk.c */
+/* Does a record on disk belong to that key, and is it selected by these fields? */
+bool lookup_disk_selects(span_t key, span_t selecting, span_t asked, const fields_t *fields);
 /* Asks the disk. True: wait for it. False: rq->stored is what it had, or NULL. */
 bool lookup_disk(request_t *rq);
 void lookup_cancel(request_t *rq);
@@ -174,6 +187,11 @@ bool early_due(request_t *rq);
  * as `refill` allows. True: begun. */
 bool collapse_refresh(request_t *rq);
 void collapse_leave(request_t *rq);
+/* What the next fetch would validate; NULL: nothing may be. */
+object_t *collapse_validates(request_t *rq);
+bool collapse_past_shields(const request_t *rq); /* a shield's word would not do */
+/* If the upstream fails: may what is stored be sent all the same? */
+bool collapse_stale_allowed(request_t *rq);
 void collapse_alone(request_t *rq); /* the next fetch is for this request only */
 
 /* forward.c: the fields of the request that goes upstream. `own` true: on behalf of the cache (no conditions, no
@@ -198,6 +216,12 @@ void deliver_writable(request_t *rq);
 
 /* cache_status.c */
 void cache_status_add(request_t *rq, fields_t *out, span_t upstream_members);
+
+/* explain.c */
+/* A rule of the path itself (path.def), told where somebody wants to know. Answers `holds`. */
+bool explain_ask(request_t *rq, path_rule_t rule, bool holds);
+/* deliver_error's part where nothing is sent. */
+request_go_t explain_refused(request_t *rq, int status, const char *detail, const char *sentence);
 
 /* finish.c */
 void finish_request(request_t *rq);

@@ -67,6 +67,10 @@ typedef struct warm_get {
     /* On the loop. `object`: a reference for the callee (a complete object with OBJECT_ON_DISK | OBJECT_FROM_DISK), or
      * NULL: not there, damaged, or the queue was full. Must check it with the purge ledger before use. */
     void (*done)(struct warm_get *g, object_t *object);
+    /* Not NULL: looking on. Heads are read and no bodies, and no hit is noted. Each variant that is there is handed
+     * over (on a helper thread; a reference for the callee, with an empty body; perhaps twice), with the bytes of its
+     * body; `object` is then the accepted one's head. Not with warm_get_now. */
+    void (*each)(struct warm_get *g, object_t *head, uint64_t body_size);
     uint64_t granted; /* what `admit` was asked for and allowed */
     /* ---- the tier's own ---- */
     loop_message_t message;

@@ -105,6 +105,28 @@ static bool warm_lmdb_better(const warm_lookup_t *k, const warm_found_t *mine, c
            k->g->match(k->g, r->key, r->selecting, &r->meta);
 }
 
+static void warm_lmdb_restamp(warm_found_t *f)
+{
+    if (f->mark > f->record.mark)
+        f->record.mark = f->mark;
+    if (f->swept > f->record.checked)
+        f->record.checked = f->swept;
+}
+
+/* The record without its body. */
+static object_t *warm_lmdb_head_object(warm_found_t *f)
+{
+    record_t r;
+    body_t *empty = body_new(0);
+    body_end(empty, BODY_COMPLETE);
+    warm_lmdb_restamp(f);
+    r = f->record;
+    r.body_size = 0;
+    object_t *o = record_object(&r, empty);
+    atomic_fetch_or_explicit(&o->flags, OBJECT_ON_DISK | OBJECT_FROM_DISK, memory_order_relaxed);
+    return o;
+}
+
 static err_t warm_lmdb_ask(warm_lookup_t *k, segment_reader_t *r, warm_found_t *mine)
 {
     warm_found_t f = {.s = r->s};
@@ -115,6 +137,8 @@ static err_t warm_lmdb_ask(warm_lookup_t *k, segment_reader_t *r, warm_found_t *
         if ((f.mark = segment_mark(r->s, f.entry.id, &f.swept)) == MARK_HARD)
             continue; /* as if it was erased */
         e = warm_lmdb_head(r, k->g->digest, &f);
+        if (e == ERR_OK && k->g->each != NULL && f.record.mark != MARK_HARD)
+            k->g->each(k->g, warm_lmdb_head_object(&f), f.record.body_size);
         bool better = e == ERR_OK && warm_lmdb_better(k, mine, &f);
         free(better ? mine->bytes : f.bytes);
         if (better)
@@ -218,10 +242,7 @@ static err_t warm_lmdb_object(warm_found_t *f, object_t **out)
         return e;
     }
     body_end(body, BODY_COMPLETE);
-    if (f->mark > f->record.mark)
-        f->record.mark = f->mark;
-    if (f->swept > f->record.checked)
-        f->record.checked = f->swept;
+    warm_lmdb_restamp(f);
     object_t *o = record_object(&f->record, body);
     atomic_store_explicit(&o->disk_id, f->entry.id, memory_order_relaxed);
     atomic_fetch_or_explicit(&o->flags, OBJECT_ON_DISK | OBJECT_FROM_DISK, memory_order_relaxed);
@@ -236,6 +257,10 @@ static err_t warm_lmdb_answer(warm_lookup_t *k, object_t **out)
     warm_found_t *f = &k->best;
     if (f->s == NULL)
         return ERR_NOT_FOUND;
+    if (k->g->each != NULL) {
+        *out = warm_lmdb_head_object(f);
+        return ERR_OK;
+    }
     if (k->nowait && (f->n < warm_lmdb_first_chunk(&f->entry) || f->entry.stream > f->n))
         return ERR_AGAIN;
     uint64_t bytes = sizeof(object_t) + sizeof(body_t) + f->entry.stream + 256;
@@ -261,12 +286,12 @@ err_t warm_lmdb_lookup(warm_lmdb_t *l, warm_get_t *g, bool nowait, object_t **ou
         e = warm_lmdb_ask_whole(&k, pins[i]);
     if (e == ERR_OK)
         e = warm_lmdb_answer(&k, out);
-    if (e == ERR_OK)
+    if (e == ERR_OK && g->each == NULL)
         warm_lmdb_touch(l, k.best.entry.id);
     free(k.best.bytes);
     for (size_t i = 0; i < n; i++)
         segment_unref(pins[i]);
-    if (e == ERR_AGAIN)
+    if (e == ERR_AGAIN || g->each != NULL)
         return e;
     warm_count(e == ERR_OK ? &l->counts.hits : &l->counts.misses);
     return e == ERR_OK ? ERR_OK : ERR_NOT_FOUND;

@@ -19,6 +19,9 @@ static const char brinkctl_help[] =
     "      Who has applied an earlier purge.\n"
     "  brinkctl status [--json]\n"
     "      What the node says of itself.\n"
+    "  brinkctl explain URL [--header NAME:VALUE]... [--client ADDRESS] [--json]\n"
+    "      What the node holds for the URL, and what the next request for it (with these fields, from that address)\n"
+    "      would be answered with, and why: rule by rule. Changes nothing.\n"
     "  brinkctl sign https://HOST/PATH --secret-file FILE [--for 1h] [--cookie]\n"
     "      A signed URL, or with --cookie a cookie that opens all below a folder, for rules with signed: true.\n"
     "  brinkctl check FILE...\n"
@@ -37,7 +40,8 @@ static const char brinkctl_help[] =
 static const struct {
     const char *name;
     int (*run)(args_t *a);
-} brinkctl_commands[] = {{"purge", cmd_purge}, {"status", cmd_status}, {"check", cmd_check}, {"sign", cmd_sign}};
+} brinkctl_commands[] = {
+    {"purge", cmd_purge}, {"status", cmd_status}, {"explain", cmd_explain}, {"check", cmd_check}, {"sign", cmd_sign}};
 
 int main(int argc, char **argv)
 {
@@ -65,6 +69,8 @@ int main(int argc, char **argv)
             code = CALL_EXIT_REFUSED;
         return code;
     }
-    fprintf(stderr, "brinkctl: there is no command '%s'; there are purge, status, check and sign (brinkctl --help)\n", name);
+    fprintf(stderr,
+            "brinkctl: there is no command '%s'; there are purge, status, explain, check and sign (brinkctl --help)\n",
+            name);
     return ARGS_EXIT_USAGE;
 }

@@ -6,6 +6,7 @@
 
 int cmd_purge(args_t *a);
 int cmd_status(args_t *a);
+int cmd_explain(args_t *a);
 int cmd_check(args_t *a);
 int cmd_sign(args_t *a);
 

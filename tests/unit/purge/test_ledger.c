@@ -155,6 +155,28 @@ Test(ledger, a_position_of_another_ledger_is_dead)
     ledger_free(l);
 }
 
+Test(ledger, looking_on_leaves_a_stamp_as_it_is)
+{
+    ledger_t *l = ledger_new(1, 0);
+    ledger_stamp_t st;
+    ledger_subject_t s = subject("a.example/x", NULL, 0);
+    ledger_stamp_init(&st, ledger_head(l));
+    cr_expect_eq(ledger_stamp_look(l, &st, &s), MARK_NONE);
+    put(l, MARK_SOFT, url("a.example/x"));
+    for (int i = 0; i < 2; i++) {
+        cr_expect_eq(ledger_stamp_look(l, &st, &s), MARK_SOFT);
+        cr_expect_eq(atomic_load(&st.mark), MARK_NONE);
+        cr_expect_eq(atomic_load(&st.checked_to), st.began);
+    }
+    ledger_stamp_raise(&st, MARK_STRICT);
+    cr_expect_eq(ledger_stamp_look(l, &st, &s), MARK_STRICT, "the graver of both");
+    put(l, MARK_HARD, url("a.example/x"));
+    cr_expect_eq(ledger_stamp_look(l, &st, &s), MARK_HARD);
+    cr_expect_eq(ledger_stamp_check(l, &st, &s), MARK_HARD);
+    cr_expect_eq(ledger_stamp_look(l, &st, &s), MARK_HARD);
+    ledger_free(l);
+}
+
 Test(ledger, stamps_remember_their_verdict)
 {
     ledger_t *l = ledger_new(1, 0);

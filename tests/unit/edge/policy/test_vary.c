@@ -291,3 +291,29 @@ Test(vary, weighted_lists_are_sets)
         cr_assert(!selects("vary: accept-encoding\n", one, three));
     }
 }
+
+Test(vary, told_field_by_field)
+{
+    arena_t a;
+    arena_init(&a, 0);
+    fields_t response = head(&a, "vary: X-Theme, accept-language, cookie\ncontent-language: de\n");
+    fields_t request = head(&a, "accept-language: EN;q=0.5, de\nx-theme: dark ,b\n");
+    fields_t other = head(&a, "accept-language: de, en;q=.5, en; q=0.50\nx-theme: light\n");
+    span_t packed, entry, name, value;
+    cr_assert_eq(vary_pack(&a, &response, &request, &packed), ERR_OK);
+    static const struct {
+        const char *name, *value;
+    } rows[] = {{"accept-language", "de,en;500"}, {"cookie", NULL}, {"x-theme", "dark,b"}};
+    span_t rest = packed;
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert(vary_next(&rest, &entry, &name, &value));
+        cr_expect(span_eq(name, span_str(rows[i].name)));
+        cr_expect((value.p == NULL) == (rows[i].value == NULL) && span_eq(value, span_str(rows[i].value)), "%.*s",
+                  SPAN_ARG(value));
+        cr_expect(vary_match(entry, &request, &a));
+        cr_expect_eq(vary_match(entry, &other, &a), i == 1, "%s", rows[i].name);
+    }
+    cr_expect(!vary_next(&rest, &entry, &name, &value));
+    cr_expect(!vary_next(&(span_t){"\3x", 2}, &entry, &name, &value), "malformed");
+    arena_release(&a);
+}
