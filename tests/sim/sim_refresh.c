@@ -1,7 +1,9 @@
 /* Refreshing before anybody has to wait: popular responses early, mass refreshes at a pace. */
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "edge/base/mem.h"
 #include "world.h"
 
 Test(sim_refresh, a_popular_response_is_refreshed_before_it_expires)
@@ -90,6 +92,79 @@ Test(sim_refresh, a_quiet_response_and_a_site_that_says_off_see_no_extra_fetch)
         cr_expect_eq(w->calls, 1);
         world_free(w);
     }
+}
+
+/* A soft purge of a tag that is on 100,000 responses, and visitors who ask for them all: the origin has never more than
+ * `refill` validations at once and never two of one response, nobody waits, and what is shown meanwhile says that it is
+ * stale. */
+enum { MASS = 100 * 1000, MASS_REFILL = 50, MASS_SLOW = 8, MASS_VISITORS = 25 };
+
+static unsigned mass_number(const world_call_t *c)
+{
+    return (unsigned)atoi(c->target + 1);
+}
+
+static void mass_fill(world_t *w)
+{
+    char path[16];
+    for (unsigned i = 0; i < MASS; i++) {
+        snprintf(path, sizeof path, "/%u", i);
+        world_get(w, 0, path, NULL);
+        world_answer(w, world_last_call(w), 200,
+                     "cache-control: s-maxage=86400, stale-while-revalidate=86400\netag: \"1\"\ncache-tag: all", "old");
+        if (i % 1000 == 999) {
+            world_forget(w);
+            world_forget_calls(w);
+        }
+    }
+    world_forget(w);
+    world_forget_calls(w);
+}
+
+Test(sim_refresh, a_soft_purge_of_100000_responses_is_no_stampede)
+{
+    char site[32];
+    snprintf(site, sizeof site, "    refill: %d", MASS_REFILL);
+    world_t *w = world_new(site, "memory: {size: 512MiB, max_object: 256KiB}");
+    _Atomic uint32_t running[1] = {0};
+    unsigned char *asked = mem_zalloc(MASS);
+    size_t most = 0, total = 0, waited = 0, unmarked = 0, twice = 0, stale = 0, seen = 0;
+    for (int i = 0; i < WORLD_LOOPS; i++)
+        w->env[i].refreshing = running;
+    mass_fill(w);
+    world_purge(w, LEDGER_TAG, "all", MARK_SOFT);
+    char path[16];
+    for (size_t turn = 0; total < MASS && turn < 4 * (size_t)MASS; turn++) {
+        for (int v = 0; v < MASS_VISITORS; v++) { /* each response is asked for again and again, a long way apart */
+            snprintf(path, sizeof path, "/%zu", (turn * MASS_VISITORS + (size_t)v) * 7919 % MASS);
+            world_client_t *c = world_get(w, (unsigned)v % WORLD_LOOPS, path, NULL);
+            bool validated = asked[(turn * MASS_VISITORS + (size_t)v) * 7919 % MASS] == 2;
+            waited += !c->done;
+            unmarked += c->done && !validated && !world_says(c, "x-cache", "STALE");
+            stale += c->done && world_says(c, "x-cache", "STALE");
+        }
+        for (; seen < w->calls; seen++, total++) {
+            twice += asked[mass_number(w->call[seen])] != 0;
+            asked[mass_number(w->call[seen])] = 1;
+        }
+        most = w->calls > most ? w->calls : most; /* all of them are open */
+        size_t answers = w->calls / MASS_SLOW + 1;
+        for (size_t i = 0; i < answers && i < w->calls; i++) {
+            asked[mass_number(w->call[i])] = 2;
+            world_answer(w, w->call[i], 304, "cache-control: s-maxage=86400, stale-while-revalidate=86400", "");
+        }
+        world_forget(w);
+        world_forget_calls(w);
+        seen = w->calls;
+    }
+    cr_expect_eq(most, MASS_REFILL, "%zu validations at once", most);
+    cr_expect_eq(total, MASS, "%zu validations of %d responses", total, MASS);
+    cr_expect_eq(twice, 0, "%zu responses were asked for twice", twice);
+    cr_expect_eq(waited, 0, "%zu visitors waited", waited);
+    cr_expect_eq(unmarked, 0, "%zu were shown something stale as fresh", unmarked);
+    cr_expect_gt(stale, MASS / 2);
+    free(asked);
+    world_free(w);
 }
 
 Test(sim_refresh, after_a_mass_purge_the_origin_is_asked_at_a_pace)

@@ -229,6 +229,17 @@ void world_forget(world_t *w)
     w->clients = kept;
 }
 
+void world_forget_calls(world_t *w)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < w->calls; i++)
+        if (w->call[i]->open)
+            w->call[kept++] = w->call[i];
+        else
+            free(w->call[i]);
+    w->calls = kept;
+}
+
 span_t world_field(const world_client_t *c, const char *name)
 {
     return fields_get(&c->fields, span_str(name));

@@ -83,6 +83,7 @@ world_client_t *world_request(world_t *w, unsigned loop, const char *method, con
                               const char *body);
 void world_leave(world_t *w, world_client_t *c); /* the client goes away */
 void world_forget(world_t *w);                   /* clients that have been answered: makes room for more */
+void world_forget_calls(world_t *w);             /* the same of calls that are over */
 /* Waits (really) until the disk has answered all reads and written all that was queued. */
 void world_disk(world_t *w);
 /* The edge's call as a request to the shield; world_brought takes its answer back. */
