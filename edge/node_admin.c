@@ -13,6 +13,8 @@ static const struct {
     {METHOD_POST, "/v1/purge", api_purge},
     {METHOD_GET, "/v1/purge/:", api_receipt},
     {METHOD_POST, "/client/v4/zones/:/purge_cache", compat_cloudflare},
+    {METHOD_DELETE, "/client/v4/zones/:/purge_cache", compat_cloudflare},
+    {METHOD_POST, "/purge/::", compat_fastly_url},
     {METHOD_POST, "/service/:/purge", compat_fastly},
     {METHOD_POST, "/service/:/purge_all", compat_fastly},
     {METHOD_POST, "/service/:/purge/::", compat_fastly},
@@ -23,7 +25,8 @@ static admin_verdict_t node_admin_authorize(void *ctx, const handler_request_t *
     arena_t a;
     auth_who_t who;
     arena_init(&a, 0);
-    bool token = fields_has(req->fields, SPAN("authorization")) || fields_has(req->fields, SPAN("fastly-key"));
+    bool token = fields_has(req->fields, SPAN("authorization")) || fields_has(req->fields, SPAN("fastly-key")) ||
+                 fields_has(req->fields, SPAN("x-auth-key"));
     int status =
         auth_check(ctx, req->fields, req->peer_loopback, scope == ADMIN_PURGE ? AUTH_PURGE : AUTH_READ, &a, &who);
     arena_release(&a);

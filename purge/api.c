@@ -18,6 +18,7 @@ const api_route_t api_routes[] = {
     {"/v1/purge", true, api_purge},
     {"/v1/purge/", false, api_receipt},
     {"/client/v4/zones/", false, compat_cloudflare},
+    {"/purge/", false, compat_fastly_url},
     {"/service/", false, compat_fastly},
 };
 const size_t api_routes_n = sizeof api_routes / sizeof *api_routes;
@@ -43,6 +44,8 @@ void api_reply(api_call_t *c, handler_response_t *r)
 void api_reply_json(api_call_t *c, int status, const char *content_type, json_t *body)
 {
     handler_response_t r = {.status = status};
+    if (status == 429 || status == 503)
+        handler_add(&r, "retry-after", "1");
     char *text = json_dumps(body, JSON_COMPACT);
     json_decref(body);
     handler_text(&r, status, content_type, text != NULL ? text : "{}", text != NULL ? strlen(text) : 2);

@@ -16,8 +16,9 @@ handler_fn api_receipt;      /* GET /v1/purge/ID: path as received */
 handler_fn api_purge_method; /* PURGE on a traffic listener: scheme, host, path and query are the URL's */
 
 /* compat.c: calls shaped as two CDNs have them, with their bodies, answers and errors. */
-handler_fn compat_cloudflare; /* POST /client/v4/zones/ZONE/purge_cache */
+handler_fn compat_cloudflare; /* POST or DELETE /client/v4/zones/ZONE/purge_cache */
 handler_fn compat_fastly;     /* POST /service/ID/purge/KEY, /service/ID/purge, /service/ID/purge_all */
+handler_fn compat_fastly_url; /* POST /purge/URL, with or without its scheme */
 
 /* One row for each route, for whoever dispatches: `prefix` of the path; methods are checked inside. */
 typedef struct api_route {

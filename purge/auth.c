@@ -85,7 +85,8 @@ static span_t auth_presented(const fields_t *fields)
     span_t v = fields_get(fields, SPAN("authorization"));
     if (v.n > 7 && span_caseeq(span_upto(v, 7), SPAN("bearer ")))
         return span_trim(span_from(v, 7));
-    return fields_get(fields, SPAN("fastly-key"));
+    v = fields_get(fields, SPAN("fastly-key"));
+    return v.p != NULL ? v : fields_get(fields, SPAN("x-auth-key")); /* older clients of the other CDN */
 }
 
 int auth_check(auth_t *a, const fields_t *fields, bool loopback, unsigned need, arena_t *arena, auth_who_t *who)

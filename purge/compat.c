@@ -4,12 +4,18 @@
 
 #include "purge/api_priv.h"
 
-/* ---- Cloudflare: POST /client/v4/zones/ZONE/purge_cache ---- */
+/* ---- Cloudflare: POST /client/v4/zones/ZONE/purge_cache; some clients still send DELETE ---- */
 
-static span_t compat_segment(span_t path, size_t at)
+static span_t compat_rest(span_t path, size_t at)
 {
     for (size_t i = 0; i <= at; i++)
         path = span_from(path, span_find(path, '/') + 1);
+    return path;
+}
+
+static span_t compat_segment(span_t path, size_t at)
+{
+    path = compat_rest(path, at);
     return span_upto(path, span_find(path, '/'));
 }
 
@@ -54,7 +60,8 @@ void compat_cloudflare(void *ctx, const handler_request_t *req, handler_reply_t 
         api_fail(c, 404, "Not found", "POST /client/v4/zones/ZONE/purge_cache is what there is");
         return;
     }
-    if (!api_method(c, METHOD_POST, "POST") || !api_allowed(c, AUTH_PURGE) || !api_body_is_json(c))
+    bool deletes = req->method == METHOD_DELETE;
+    if ((!deletes && !api_method(c, METHOD_POST, "POST")) || !api_allowed(c, AUTH_PURGE) || !api_body_is_json(c))
         return;
     message_error_t bad;
     char *flat = req->body.n <= MESSAGE_MAX_BYTES ? compat_flatten_files(req->body) : NULL;
@@ -122,10 +129,49 @@ static bool compat_fastly_keys(api_call_t *c)
     return ok;
 }
 
+static int compat_hex(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+}
+
+/* Clients write a key as a segment of a path; what isn't percent-encoding stands for itself. */
+static span_t compat_decode(arena_t *a, span_t s)
+{
+    char *out = arena_alloc(a, s.n + 1);
+    size_t n = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        int hi = s.p[i] == '%' && i + 2 < s.n ? compat_hex(s.p[i + 1]) : -1, lo = hi >= 0 ? compat_hex(s.p[i + 2]) : -1;
+        out[n++] = lo >= 0 ? (char)(hi << 4 | lo) : s.p[i];
+        i += lo >= 0 ? 2 : 0;
+    }
+    return span_of(out, n);
+}
+
+/* "https://host/path" may have lost a slash on its way, as a path. */
+void compat_fastly_url(void *ctx, const handler_request_t *req, handler_reply_t *reply)
+{
+    api_call_t *c = api_begin(ctx, req, reply, &compat_as_fastly);
+    if (!api_method(c, METHOD_POST, "POST") || !api_allowed(c, AUTH_PURGE))
+        return;
+    span_t url = compat_rest(req->path, 1), scheme = SPAN("http");
+    size_t colon = span_find(url, ':');
+    if (colon + 1 < url.n && url.p[colon + 1] == '/') {
+        scheme = span_upto(url, colon);
+        url = span_from(url, colon + 1);
+        while (url.n > 0 && url.p[0] == '/')
+            url = span_from(url, 1);
+    }
+    c->message.soft = span_eq(fields_get(req->fields, SPAN("fastly-soft-purge")), SPAN("1"));
+    api_add_value(c, &c->message.urls,
+                  arena_printf(&c->arena, "%.*s://%.*s%s%.*s", SPAN_ARG(scheme), SPAN_ARG(url),
+                               req->query.p != NULL ? "?" : "", SPAN_ARG(req->query)));
+    api_submit(c);
+}
+
 void compat_fastly(void *ctx, const handler_request_t *req, handler_reply_t *reply)
 {
     api_call_t *c = api_begin(ctx, req, reply, &compat_as_fastly);
-    span_t verb = compat_segment(req->path, 2), key = compat_segment(req->path, 3);
+    span_t verb = compat_segment(req->path, 2), key = compat_rest(req->path, 3);
     bool all = span_eq(verb, SPAN("purge_all")) && key.n == 0, one = span_eq(verb, SPAN("purge")) && key.n > 0;
     if (!all && !span_eq(verb, SPAN("purge"))) {
         api_fail(c, 404, "Record not found",
@@ -137,7 +183,7 @@ void compat_fastly(void *ctx, const handler_request_t *req, handler_reply_t *rep
     c->message.soft = span_eq(fields_get(req->fields, SPAN("fastly-soft-purge")), SPAN("1"));
     c->message.everything = all;
     if (one)
-        api_add_value(c, &c->message.tags, key);
+        api_add_value(c, &c->message.tags, compat_decode(&c->arena, key));
     else if (!all && !compat_fastly_keys(c))
         return;
     api_submit(c);

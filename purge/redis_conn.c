@@ -94,6 +94,7 @@ static void redis_conn_is_up(redis_conn_t *c)
 {
     c->state = REDIS_CONN_UP;
     c->backoff = BACKOFF_FIRST;
+    c->told[0] = '\0';
     if (c->events.up != NULL)
         c->events.up(c->events.ctx, c);
 }
@@ -225,8 +226,10 @@ static void redis_conn_down(redis_conn_t *c)
         redis_conn_connect(c);
         return;
     }
-    if (c->backoff == BACKOFF_FIRST || c->backoff >= BACKOFF_MOST)
-        log_debug("redis %s (%s): %s; trying again", c->server->shown, c->what, c->why);
+    if (!was_up && strcmp(c->why, c->told) != 0) {
+        memcpy(c->told, c->why, sizeof c->told);
+        log_warn("redis %s (%s): %s; trying again", c->server->shown, c->what, c->why);
+    }
     /* half fixed, half random: a fleet that lost its Redis doesn't come back in one instant */
     uint64_t jitter = hash_64(span_of((const char *)&c->loop->now, sizeof c->loop->now), (uint64_t)(uintptr_t)c);
     loop_timer_start(c->loop, &c->retry, c->backoff / 2 + (msec_t)(jitter % (uint64_t)c->backoff));

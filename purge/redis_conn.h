@@ -46,7 +46,7 @@ struct redis_conn {
     redisContext *c;
     redis_conn_state_t state;
     bool subscribed, to_sentinel, failed, closed;
-    char why[160];
+    char why[160], told[160]; /* why it failed; what of that was logged last, since it was up */
     char run_id[41];
     char master_host[256]; /* as Sentinel said */
     uint16_t master_port;
