@@ -102,6 +102,35 @@ size_t uri_remove_dot_segments(char *path, size_t n)
     return to; /* the last segment left something, at least a '/' */
 }
 
+/* Length of the separator at the front of `s`: a slash, or an encoded slash or backslash. */
+static size_t separator(span_t s)
+{
+    if (s.n > 0 && (s.p[0] == '/' || s.p[0] == '\\'))
+        return 1;
+    return span_starts(s, SPAN("%2F")) || span_starts(s, SPAN("%5C")) ? 3 : 0;
+}
+
+bool uri_hides_dots(span_t path)
+{
+    size_t dots = 0;     /* bytes of this segment … */
+    bool between = true; /* … and they are dots alone */
+    for (size_t i = 0; i <= path.n;) {
+        size_t n = i < path.n ? separator(span_from(path, i)) : 1;
+        if (n > 0) {
+            if (between && (dots == 1 || dots == 2))
+                return true;
+            dots = 0;
+            between = true;
+            i += n;
+        } else {
+            between = between && path.p[i] == '.';
+            dots++;
+            i++;
+        }
+    }
+    return false;
+}
+
 err_t uri_normalise_path(span_t path, char *out, size_t cap, size_t *n)
 {
     if (path.n == 0)

@@ -3,6 +3,7 @@
  * that have been here before. What a client says in the tier's own fields counts only with a valid signature. */
 #include <stdio.h>
 
+#include "edge/http/uri.h"
 #include "edge/request/request_priv.h"
 
 enum {
@@ -177,6 +178,8 @@ request_go_t accept_step(request_t *rq)
         rq->site = conf_site_for(rq->conf, rq->key.host);
         err = rq->site != NULL ? accept_key(rq) : ERR_OK;
     }
+    if (err == ERR_OK && uri_hides_dots(rq->key.path))
+        return deliver_error(rq, 400, "uri", "the path has dot segments behind an encoded slash");
     if (err == ERR_TOO_BIG)
         return deliver_error(rq, 414, "uri", "the URI is longer than this cache accepts");
     if (err != ERR_OK)

@@ -294,6 +294,13 @@ request_go_t collapse_step(request_t *rq)
             rq->detail = "no-store";
         }
     }
+    if (rq->cacheable && !rq->private_fetch && forward_signs(rq)) { /* its answer is to fields that aren't in the key */
+        rq->private_fetch = true;
+        if (rq->stored == NULL) {
+            rq->forward = FORWARD_BYPASS;
+            rq->detail = "signed";
+        }
+    }
     bool head_alone = rq->x->method == METHOD_HEAD && rq->stored == NULL;
     bool share = rq->cacheable && !rq->private_fetch && !head_alone && rq->tries < REQUEST_COLLAPSE_TRIES;
     /* what one user was answered isn't for those who happen to wait; and a running fetch may be older than the edge

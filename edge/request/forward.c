@@ -17,24 +17,10 @@ static const span_t forward_dropped[] = {
     SPAN("x-forwarded-proto"),
     SPAN("x-request-id"),
     SPAN("max-forwards"),
-    /* would be taken for the target or the method, and are not in the key */
-    SPAN("x-forwarded-host"),
-    SPAN("x-forwarded-port"),
-    SPAN("x-forwarded-scheme"),
-    SPAN("x-forwarded-prefix"),
-    SPAN("x-forwarded-path"),
-    SPAN("x-forwarded-server"),
-    SPAN("x-forwarded-uri"),
-    SPAN("x-forwarded-ssl"),
-    SPAN("x-forwarded-protocol"),
+    /* would be taken for the target, the method or the client, and are not in the key */
     SPAN("front-end-https"),
     SPAN("x-host"),
-    SPAN("x-original-host"),
-    SPAN("x-original-url"),
-    SPAN("x-rewrite-url"),
     SPAN("x-url-scheme"),
-    SPAN("x-http-method"),
-    SPAN("x-http-method-override"),
     SPAN("x-method-override"),
     SPAN("x-real-ip"),
     SPAN("true-client-ip"),
@@ -42,12 +28,75 @@ static const span_t forward_dropped[] = {
     SPAN("proxy"),
 };
 
-static bool forward_drops(span_t name)
+static const span_t forward_dropped_prefixes[] = {
+    SPAN("x-forwarded-"),
+    SPAN("x-original-"),
+    SPAN("x-rewrite-"),
+    SPAN("x-http-"),
+};
+
+/* Of the same kind, but with a use where nothing is shared (Destination: RFC 4918 10.3): taken off what is fetched for
+ * the cache. */
+static const span_t forward_unshared[] = {
+    SPAN("base-url"),
+    SPAN("cf-connecting-ip"),
+    SPAN("client-ip"),
+    SPAN("destination"),
+    SPAN("fastly-client-ip"),
+    SPAN("http-url"),
+    SPAN("proxy-host"),
+    SPAN("proxy-url"),
+    SPAN("request-uri"),
+    SPAN("wl-proxy-client-ip"),
+    SPAN("x-arr-ssl"),
+    SPAN("x-backend-host"),
+    SPAN("x-cluster-client-ip"),
+    SPAN("x-originating-ip"),
+    SPAN("x-proxy-url"),
+    SPAN("x-remote-addr"),
+    SPAN("x-remote-ip"),
+    SPAN("x-scheme"),
+};
+
+static const span_t forward_unshared_prefixes[] = {
+    SPAN("x-amz-"),
+    SPAN("x-middleware-"),
+    SPAN("x-invoke-"),
+};
+
+static bool forward_lists(span_t name, const span_t *names, size_t n)
 {
-    if (tier_internal(name))
+    for (size_t i = 0; i < n; i++)
+        if (span_eq(name, names[i]))
+            return true;
+    return false;
+}
+
+static bool forward_begins(span_t name, const span_t *prefixes, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (span_starts(name, prefixes[i]))
+            return true;
+    return false;
+}
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+static bool forward_drops(span_t name, bool own, bool signs)
+{
+    if (tier_internal(name) || forward_lists(name, forward_dropped, COUNT(forward_dropped)) ||
+        forward_begins(name, forward_dropped_prefixes, COUNT(forward_dropped_prefixes)))
         return true;
-    for (size_t i = 0; i < sizeof forward_dropped / sizeof *forward_dropped; i++)
-        if (span_eq(name, forward_dropped[i]))
+    if (!own || (signs && span_starts(name, SPAN("x-amz-"))))
+        return false;
+    return forward_lists(name, forward_unshared, COUNT(forward_unshared)) ||
+           forward_begins(name, forward_unshared_prefixes, COUNT(forward_unshared_prefixes));
+}
+
+bool forward_signs(const request_t *rq)
+{
+    for (size_t i = 0; rq->cc.has_authorization && i < rq->x->fields.n; i++)
+        if (span_starts(rq->x->fields.v[i].name, SPAN("x-amz-")))
             return true;
     return false;
 }
@@ -108,7 +157,8 @@ err_t forward_fields(request_t *rq, bool own, fields_t *out)
         revalidate_strip_conditions(&all);
     fields_init(out, x->arena);
     for (size_t i = 0; i < all.n; i++)
-        if (!forward_drops(all.v[i].name) && fields_add(out, all.v[i].name, all.v[i].value) != ERR_OK)
+        if (!forward_drops(all.v[i].name, own, rq->cc.has_authorization) &&
+            fields_add(out, all.v[i].name, all.v[i].value) != ERR_OK)
             return ERR_TOO_BIG;
     if (!forward_request_id(rq))
         return ERR_TOO_BIG;

@@ -195,8 +195,9 @@ bool collapse_stale_allowed(request_t *rq);
 void collapse_alone(request_t *rq); /* the next fetch is for this request only */
 
 /* forward.c: the fields of the request that goes upstream. `own` true: on behalf of the cache (no conditions, no
- * ranges). */
+ * ranges, nothing that isn't in the key and is known to change answers). */
 err_t forward_fields(request_t *rq, bool own, fields_t *out);
+bool forward_signs(const request_t *rq); /* carries a signature over fields that are not in the key */
 
 /* tunnel.c */
 /* Does the request ask for a protocol that the site lets through? Sets rq->upgrade. */

@@ -43,6 +43,22 @@ typedef struct row {
     const char *in, *out;
 } row_t;
 
+Test(uri, dot_segments_behind_encoded_slashes)
+{
+    static const struct {
+        const char *path;
+        bool hides;
+    } rows[] = {
+        {"/", false},        {"/a/b", false},          {"/a%2Fb", false},          {"/a%2F", false},
+        {"/a/..b", false},   {"/a/...", false},        {"/a%2F...", false},        {"/a%2F.b", false},
+        {"/a.%2Fb", false},  {"/%252F..", false},      {"/..%2Fa", true},          {"/a%2F..", true},
+        {"/a%2F../b", true}, {"/a/..%2Fb", true},      {"/a/.%2Fb", true},         {"/a%5C..%5Cb", true},
+        {"/a/..%5Cb", true}, {"/a%2F%2F..%2Fb", true}, {"/x%2F..%2F..%2Fa", true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        cr_expect_eq(uri_hides_dots(span_str(rows[i].path)), rows[i].hides, "%s", rows[i].path);
+}
+
 Test(uri, paths)
 {
     static const row_t rows[] = {
