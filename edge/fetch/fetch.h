@@ -37,6 +37,7 @@ typedef struct fetch_deps {
     const unsigned *upstream_labels; /* of metrics, by conf_origin_t.index */
     warm_t *warm;                    /* NULL: no disk */
     uint64_t max_object; /* bytes; a larger response lives on disk only, or streams through where there is none */
+    list_t cutting;      /* responses that go to disk in pieces; initialised by fetch_deps_init */
     list_t queued;       /* fetches that wait for a place at an upstream; initialised by fetch_deps_init */
     bool stopping;       /* fetch_stop was called */
 } fetch_deps_t;
@@ -84,6 +85,7 @@ typedef struct fetch_response {
     int upstream_status; /* what came over the wire: 304 where object->meta.status is 200 */
     bool validated;      /* a stored response was freshened by a 304 */
     bool sharable;       /* others may use it and it will be stored if it ends well */
+    bool passing;        /* sharable, but kept in pieces on disk: readers of now get all of it, from the beginning */
     bool stale_from_shield;
     bool via_shield;
     bool bodiless;       /* answers HEAD: the length is what the head said, not that of the body */

@@ -18,11 +18,11 @@
 #include "edge/tbl/metrics.h"
 #include "shield/tier.h"
 
-/* The largest response that may be kept somewhere. */
-static uint64_t fetch_fill_most(const fetch_t *f)
+/* Is a response of that many bytes (-1: unknown yet) one that only the disk has room for? */
+static bool fetch_fill_in_pieces(const fetch_t *f, int64_t bytes)
 {
-    uint64_t disk = f->deps->warm != NULL ? warm_most(f->deps->warm) : 0;
-    return disk > f->deps->max_object ? disk : f->deps->max_object;
+    const fetch_deps_t *d = f->deps;
+    return bytes > (int64_t)d->max_object && d->warm != NULL && !d->stopping && bytes <= (int64_t)warm_most(d->warm);
 }
 
 static bool fetch_fill_reserve(fetch_t *f, size_t bytes)
@@ -194,6 +194,7 @@ static fetch_fill_verdict_t fetch_fill_not_modified(fetch_t *f, const fields_t *
         return FETCH_FILL_BAD;
     stored_describe(&meta, before.status, &with_age, &f->request, &f->spec.rules, f->request_time, now, &f->arena);
     meta.content_length = before.content_length;
+    meta.flags |= before.flags & STORED_PIECES;
     f->response.storable =
         storable_decide(METHOD_GET, &f->request, before.status, &with_age, &meta, &f->spec.rules, &f->arena);
     if (f->response.storable == STORABLE_YES && fetch_fill_forbidden(f))
@@ -284,9 +285,10 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
     int64_t declared = no_body ? 0 : content_length;
     bool keep = f->spec.share || fetch_fill_represents(f, &fields);
     bool wanted = keep && r->storable == STORABLE_YES && !r->stale_from_shield;
-    bool room = wanted && declared <= (int64_t)(part ? f->deps->max_object : fetch_fill_most(f));
+    bool pieces = wanted && !part && fetch_fill_in_pieces(f, declared);
+    bool room = wanted && declared <= (int64_t)f->deps->max_object;
     f->expected = f->spec.method == METHOD_HEAD ? -1 : declared;
-    if (wanted && !room)
+    if (wanted && !room && !pieces)
         metrics_add(METRIC_FILLS, LABEL_FILL_TOO_BIG, 1);
     if (room && declared > 0 && !fetch_fill_reserve(f, (size_t)declared + FIELDS_MAX_COUNT)) {
         metrics_add(METRIC_FILLS, LABEL_FILL_BUDGET, 1);
@@ -317,12 +319,15 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
     }
     if (!method_safe(f->spec.method))
         fetch_invalidate(f, status, &fields);
-    r->sharable = room && r->storable == STORABLE_YES;
-    fetch_fill_counted(f, r->sharable);
+    r->passing = pieces && r->storable == STORABLE_YES;
+    r->sharable = (room && r->storable == STORABLE_YES) || r->passing;
+    fetch_fill_counted(f, r->sharable && !r->passing);
     fetch_fill_disowned(f, status);
-    if (r->sharable) {
+    if (r->sharable && !r->passing) {
         atomic_store_explicit(&f->windowed, false, memory_order_seq_cst);
     } else {
+        if (r->passing)
+            fetch_pieces_begin(f);
         fetch_close(f);
         if (f->spec.share && !wanted)
             metrics_add(METRIC_FILLS, LABEL_FILL_UNCACHEABLE, 1);
@@ -330,11 +335,14 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
     return FETCH_FILL_OK;
 }
 
-/* Too large for what may be stored after all: from here on only readers hold it. */
+/* Too large for memory after all: from here on only readers hold it, and the disk may be one of them. */
 static void fetch_fill_overflow(fetch_t *f, unsigned why)
 {
-    metrics_add(METRIC_FILLS, why, 1);
     fetch_fill_counted(f, false);
+    if (why == LABEL_FILL_TOO_BIG && fetch_fill_in_pieces(f, (int64_t)f->deps->max_object + 1))
+        fetch_pieces_begin(f);
+    else
+        metrics_add(METRIC_FILLS, why, 1);
     fetch_close(f);
     fetch_settle(f);
 }
@@ -343,13 +351,16 @@ err_t fetch_fill_body(fetch_t *f, span_t bytes)
 {
     body_t *body = object_body(f->response.object);
     if (f->filling && body_declared(body) < 0) {
-        if (body_length(body) + bytes.n > fetch_fill_most(f))
+        if (body_length(body) + bytes.n > f->deps->max_object)
             fetch_fill_overflow(f, LABEL_FILL_TOO_BIG);
         else if (!fetch_fill_reserve(f, body_would_grow(body, bytes.n)))
             fetch_fill_overflow(f, LABEL_FILL_BUDGET);
     }
     metrics_add(METRIC_BYTES_MOVED, LABEL_DIRECTION_UPSTREAM_IN, bytes.n);
-    return body_append(body, bytes, NULL);
+    err_t err = body_append(body, bytes, NULL);
+    if (err == ERR_OK)
+        fetch_pieces_go_on(f);
+    return err;
 }
 
 static void fetch_fill_commit(fetch_t *f)
@@ -362,21 +373,20 @@ static void fetch_fill_commit(fetch_t *f)
         metrics_add(METRIC_FILLS, LABEL_FILL_PURGED, 1);
         return;
     }
-    bool part = object_part(o), disk_only = body_length(object_body(o)) > f->deps->max_object;
+    bool part = object_part(o);
     /* a small one is stored as a copy without slack; what was reserved stands for the first until its readers go */
-    object_t *packed = part || disk_only ? NULL : object_packed(o);
+    object_t *packed = part ? NULL : object_packed(o);
     err_t err = part             ? fetch_parts_store(f, o, &f->reserved)
                 : packed != NULL ? store_insert(f->deps->store, packed, 0)
-                : disk_only      ? store_adopt(f->deps->store, o, f->reserved)
                                  : store_insert(f->deps->store, o, f->reserved);
+    if (err == ERR_OK && object_pieces(o) && f->deps->warm != NULL)
+        warm_put(f->deps->warm, packed != NULL ? packed : o); /* its bytes are there already */
     object_unref(packed);
     if (err == ERR_OK) {
         if (!part) {
             f->reserved = packed != NULL ? f->reserved : 0;
             fetch_parts_superseded(f, o);
         }
-        if (disk_only)
-            warm_put(f->deps->warm, o);
         metrics_add(METRIC_FILLS, LABEL_FILL_STORED, 1);
     } else {
         metrics_add(METRIC_FILLS, LABEL_FILL_BUDGET, 1);
@@ -400,7 +410,9 @@ void fetch_fill_end(fetch_t *f, upstream_result_t result)
     } else {
         bool whole = fetch_fill_whole(f, result);
         body_end(object_body(f->response.object), whole ? BODY_COMPLETE : BODY_FAILED);
-        if (f->filling && whole) {
+        if (f->pieces != NULL) {
+            fetch_pieces_end(f, whole);
+        } else if (f->filling && whole) {
             fetch_fill_commit(f);
         } else if (f->filling) {
             metrics_add(METRIC_FILLS, LABEL_FILL_CUT, 1);

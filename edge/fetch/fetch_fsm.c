@@ -141,7 +141,7 @@ static void fetch_fsm_on_head(void *arg, int status, const fields_t *fields, int
     switch (fetch_fill_head(f, status, fields, content_length)) {
     case FETCH_FILL_OK:
         fetch_publish(f, FETCH_STREAMING);
-        if (!f->response.sharable)
+        if (!f->response.sharable || f->response.passing)
             fetch_settle(f);
         notice_wake(&f->notice);
         if (fetch_unwanted(f)) /* nobody waits any more, and it is not for the cache */

@@ -4,6 +4,8 @@
 
 #include "edge/fetch/fetch.h"
 
+typedef struct fetch_pieces fetch_pieces_t;
+
 struct fetch {
     atomic_int refs;
     notice_t notice;
@@ -53,8 +55,9 @@ struct fetch {
     } resume;
     msec_t request_time; /* wall: of the attempt that is running */
     int64_t started_nanos, sent_nanos;
-    uint64_t reserved;    /* bytes of the memory budget held for the body, until its last reader is gone */
-    loop_message_t nudge; /* readers → owner: consumed, or gone */
+    uint64_t reserved;      /* bytes of the memory budget held for the body, until its last reader is gone */
+    fetch_pieces_t *pieces; /* cuts what arrives for the disk; NULL: nobody does */
+    loop_message_t nudge;   /* readers → owner: consumed, or gone */
 
     /* ---- readers ---- */
     pthread_mutex_t mutex; /* guards readers, nudged, closed */
@@ -123,6 +126,15 @@ err_t fetch_parts_store(fetch_t *f, object_t *part, uint64_t *reserved);
 void fetch_parts_superseded(fetch_t *f, const object_t *whole);
 /* The response was cut: what came of it is a part. */
 void fetch_parts_keep_cut(fetch_t *f);
+
+/* fetch_pieces.c: responses that are too large for memory. Before the fetch is closed: */
+void fetch_pieces_begin(fetch_t *f);
+void fetch_pieces_go_on(fetch_t *f); /* more has come */
+void fetch_pieces_end(fetch_t *f, bool whole);
+void fetch_pieces_stop(fetch_t *f);
+void fetch_pieces_abandon(fetch_deps_t *d);
+/* The head of pieces, made of the response that brought some; of->stamp.began is its own. */
+object_t *fetch_pieces_head(fetch_t *f, const object_t *of, uint64_t length, uint64_t edition);
 
 /* fetch_invalidate.c: an unsafe method's answer arrived, and has its object. */
 void fetch_invalidate(fetch_t *f, int status, const fields_t *fields);

@@ -85,6 +85,7 @@ void fetch_route_leave(fetch_t *f)
 void fetch_deps_init(fetch_deps_t *d)
 {
     list_init(&d->queued);
+    list_init(&d->cutting);
     d->stopping = false;
 }
 
@@ -93,6 +94,7 @@ void fetch_stop(fetch_deps_t *d)
     d->stopping = true;
     for (list_t *l; (l = list_pop_front(&d->queued)) != NULL;)
         fetch_fsm_abandon(LIST_ITEM(l, fetch_t, queued_link));
+    fetch_pieces_abandon(d);
 }
 
 /* ---- the next hop ---- */

@@ -7,7 +7,9 @@
  * bytes. There is one way to write each list of fields, so that equal lists are equal bytes.
  *
  * The blocks go to disk as they are: a change to the list of names is a change of the format. */
+#include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "edge/base/mem.h"
 #include "edge/http/chars.h"
@@ -135,6 +137,13 @@ static char *put_bytes(char *to, span_t s)
     if (s.n > 0)
         memcpy(to, s.p, s.n);
     return to + s.n;
+}
+
+fieldblock_t *fieldblock_copy(const fieldblock_t *b)
+{
+    fieldblock_t *copy = mem_alloc(sizeof *copy + b->size);
+    memcpy(copy, b, offsetof(fieldblock_t, bytes) + b->size);
+    return copy;
 }
 
 err_t fieldblock_pack(const fields_t *f, fieldblock_t **out)

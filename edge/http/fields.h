@@ -55,6 +55,8 @@ typedef struct fieldblock {
 
 /* malloc'ed; free() releases. ERR_TOO_BIG over the ceilings above; ERR_SYNTAX for a name that is no lower-case token or
  * a value with control characters. */
+/* The same block once more; the caller's to free. */
+fieldblock_t *fieldblock_copy(const fieldblock_t *b);
 err_t fieldblock_pack(const fields_t *f, fieldblock_t **out);
 /* Iterates: pos starts at 0. The views live as long as the block. */
 bool fieldblock_next(const fieldblock_t *b, size_t *pos, field_t *out);

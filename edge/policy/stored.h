@@ -29,6 +29,7 @@ enum stored_flag {
         1u << 13, /* s-maxage beside an own stale-*: stale use within those windows only, whatever a client allows */
     STORED_PART = 1u << 14,       /* a part: the bytes from part_first on, of a whole of content_length (part.h) */
     STORED_PART_ALONE = 1u << 15, /* … that is never put together with another */
+    STORED_PIECES = 1u << 16,     /* a head whose bytes lie on disk in pieces (edge/store/piece.h) */
 };
 
 typedef struct stored {

@@ -428,7 +428,7 @@ static bool collapse_usable(request_t *rq, const fetch_response_t *r)
     const stored_t *m = &meta;
     if (!(r->sharable || r->stale_from_shield) || (rq->cc.has_authorization && (m->flags & STORED_AUTH_SHARED) == 0))
         return false;
-    if (!lookup_selects(rq, object_selecting(r->object)))
+    if (!lookup_selects(rq, object_selecting(r->object)) || (r->passing && rq->cc.has_range))
         return false;
     return r->stale_from_shield || ((m->flags & STORED_NO_CACHE) == 0 && m->lifetime > 0);
 }
@@ -502,7 +502,7 @@ static request_go_t collapse_answered(request_t *rq, fetch_t *f)
     int status = object_meta(r->object).status;
     if ((status == 500 || status == 502 || status == 503 || status == 504) && collapse_stale_allowed(rq))
         return collapse_serve_stale(rq);
-    if (rq->leader && rq->cacheable && !r->sharable && fetch_shares(f)) {
+    if (rq->leader && rq->cacheable && (!r->sharable || r->passing) && fetch_shares(f)) {
         collapse_note_unsharable(rq, r);
         if (rq->cc.has_range && rq->x->method == METHOD_GET && fetch_range(f).p == NULL &&
             status == 200) { /* the whole will not be kept: let the upstream make the part */

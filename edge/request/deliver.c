@@ -144,7 +144,8 @@ static void deliver_fields(request_t *rq, int status, bool multipart, fields_t *
 
 static void deliver_whole(request_t *rq)
 {
-    rq->whole = (request_segment_t){.first = 0, .end = UINT64_MAX};
+    uint64_t end = object_pieces(rq->object) ? (uint64_t)object_length(rq->object) : UINT64_MAX;
+    rq->whole = (request_segment_t){.first = 0, .end = end};
     rq->segments = &rq->whole;
     rq->segments_n = 1;
 }
@@ -311,6 +312,9 @@ static size_t deliver_gather(request_t *rq, struct iovec *v, bool *last)
 {
     body_t *body = object_body(rq->object);
     size_t n = 0, left = rq->x->ops->send_most;
+    bool pieces = object_pieces(rq->object);
+    if (pieces)
+        pieces_sent(rq);
     while (rq->segment < rq->segments_n && n < REQUEST_IOV && left > 0) {
         request_segment_t *s = &rq->segments[rq->segment];
         if (s->text.n > 0) {
@@ -319,13 +323,19 @@ static size_t deliver_gather(request_t *rq, struct iovec *v, bool *last)
             rq->segment++;
             continue;
         }
-        if (rq->cursor.at < s->first || rq->cursor.at > s->end)
+        bool elsewhere = rq->cursor.at < s->first || rq->cursor.at > s->end;
+        if (elsewhere && pieces && n > 0)
+            break; /* what was gathered is held until it is sent, and these are other pieces */
+        if (elsewhere && pieces)
+            rq->cursor.at = s->first;
+        else if (elsewhere)
             body_seek(body, &rq->cursor, s->first);
         body_state_t state = body_state(body); /* before the bytes: what is complete now has no more than we find */
         uint64_t from = rq->cursor.at;
-        n += body_read(body, &rq->cursor, s->end, v + n, REQUEST_IOV - n, left);
+        n += pieces ? pieces_read(rq, s->end, v + n, REQUEST_IOV - n, left)
+                    : body_read(body, &rq->cursor, s->end, v + n, REQUEST_IOV - n, left);
         left -= rq->cursor.at - from < left ? (size_t)(rq->cursor.at - from) : left;
-        bool end = rq->cursor.at >= s->end || (state == BODY_COMPLETE && rq->cursor.at >= body_length(body));
+        bool end = rq->cursor.at >= s->end || (!pieces && state == BODY_COMPLETE && rq->cursor.at >= body_length(body));
         if (!end)
             break;
         rq->segment++;
@@ -355,7 +365,10 @@ static request_go_t deliver_body(request_t *rq)
         x->ops->send(x, v, n, EXCHANGE_FINAL);
         return REQUEST_DONE;
     }
-    if (n == 0 && state == BODY_FAILED) {
+    bool lost = n == 0 && object_pieces(rq->object) && pieces_lost(rq);
+    if (lost)
+        store_remove(rq->env->store, rq->object); /* the next one fetches it anew */
+    if (lost || (n == 0 && state == BODY_FAILED)) {
         x->ops->send(x, NULL, 0, EXCHANGE_ABORT);
         return REQUEST_DONE;
     }

@@ -154,14 +154,14 @@ static void lookup_count_hit(request_t *rq)
     uint32_t flags = rq->why != NULL ? atomic_load_explicit(&rq->stored->flags, memory_order_relaxed)
                                      : atomic_fetch_and_explicit(&rq->stored->flags, ~(uint32_t)OBJECT_FROM_DISK,
                                                                  memory_order_relaxed);
-    bool first_from_disk = (flags & OBJECT_FROM_DISK) != 0;
+    bool first_from_disk = (flags & OBJECT_FROM_DISK) != 0, disk = first_from_disk || object_pieces(rq->stored);
     if (rq->detail == NULL)
-        rq->detail = first_from_disk ? "disk" : "memory";
+        rq->detail = disk ? "disk" : "memory";
     if (rq->why != NULL)
         return;
     if (!first_from_disk && rq->stored->disk_id != 0 && rq->env->warm != NULL)
         warm_touch(rq->env->warm, rq->stored->disk_id);
-    metrics_add(METRIC_HITS, first_from_disk ? LABEL_TIER_DISK : LABEL_TIER_MEMORY, 1);
+    metrics_add(METRIC_HITS, disk ? LABEL_TIER_DISK : LABEL_TIER_MEMORY, 1);
 }
 
 static request_go_t lookup_decide(request_t *rq)

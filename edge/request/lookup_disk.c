@@ -130,8 +130,10 @@ static bool lookup_disk_now(request_t *rq)
                      .fields = rq->x->fields,
                      .began = clock_nanos()};
     err_t e = warm_get_now(env->warm, &p.get, &o);
-    if (e == ERR_AGAIN)
+    if (e == ERR_AGAIN) {
+        store_unreserve(env->store, p.get.granted);
         return false;
+    }
     metrics_observe(METRIC_DISK_READ_TIME, 0, clock_nanos() - p.began);
     rq->tried_disk = true;
     o = lookup_disk_arrived(env, o, p.get.granted);

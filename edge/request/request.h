@@ -46,7 +46,8 @@ typedef struct request_env {
     const unsigned *site_labels;  /* metrics label of each conf site */
     _Atomic uint32_t *refreshing; /* by conf site: background refreshes under way, of all workers; NULL: not limited */
     uint64_t random;              /* early.c */
-    list_t promotions;            /* lookup.c: reads from disk that are under way */
+    list_t promotions;            /* lookup_disk.c: reads from disk that are under way */
+    size_t pieces_reading;        /* pieces.c: the same, of pieces */
     size_t in_flight;
     size_t most_in_flight; /* beyond it only what is stored is answered */
 } request_env_t;

@@ -55,6 +55,7 @@ typedef enum path_rule {
 } path_rule_t;
 
 struct promotion;
+typedef struct request_pieces request_pieces_t;
 
 typedef struct request {
     request_env_t *env;
@@ -131,6 +132,7 @@ typedef struct request {
     body_cursor_t cursor;
     request_segment_t whole, *segments;
     size_t segment, segments_n;
+    request_pieces_t *pieces; /* of a response that lies on disk in pieces; NULL: none */
     span_t synthetic; /* body of an answer of our own */
     bool head_sent, writing, flushed;
     char date[DATE_LEN + 1];
@@ -198,6 +200,16 @@ void collapse_alone(request_t *rq); /* the next fetch is for this request only *
  * ranges, nothing that isn't in the key and is known to change answers). */
 err_t forward_fields(request_t *rq, bool own, fields_t *out);
 bool forward_signs(const request_t *rq); /* carries a signature over fields that are not in the key */
+
+/* pieces.c: the body of a response whose object is the head of pieces (OBJECT_PIECES). */
+/* What was given by pieces_read has been sent. */
+void pieces_sent(request_t *rq);
+/* Bytes from rq->cursor.at on, not beyond `end`; moves the cursor. What it lacks is being read: request_fsm_run follows.
+ */
+size_t pieces_read(request_t *rq, uint64_t end, struct iovec *v, size_t max_v, size_t max_bytes);
+/* What comes next isn't there any more. */
+bool pieces_lost(request_t *rq);
+void pieces_close(request_t *rq);
 
 /* tunnel.c */
 /* Does the request ask for a protocol that the site lets through? Sets rq->upgrade. */

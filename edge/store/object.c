@@ -44,7 +44,7 @@ typedef struct object_parts {
     uint64_t variant;
     span_t key, selecting;
     uint32_t uri_at, uri_len;
-    bool part;
+    unsigned kind; /* OBJECT_PART, OBJECT_PIECES */
     const char *meta;
     size_t meta_n;
     const fieldblock_t *fields;
@@ -67,7 +67,7 @@ static object_t *object_make(const object_parts_t *p)
           p->tags_n <= OBJECT_MAX_TAGS);
     int64_t flat = object_flat_size(p->body);
     size_t fields_n = object_fields_size(p->fields);
-    bool varies = p->selecting.n > 0 || p->part;
+    bool varies = p->selecting.n > 0 || (p->kind & OBJECT_PART) != 0;
     size_t size = sizeof(object_t) + p->tags_n * sizeof *p->tags + (varies ? sizeof(object_varies_t) : 0) +
                   (flat >= 0 ? sizeof(body_t) + (size_t)flat : 0) + fields_n + p->key.n + p->selecting.n + p->meta_n;
     object_t *o = mem_alloc(size);
@@ -79,7 +79,7 @@ static object_t *object_make(const object_parts_t *p)
                     .stamp = {.owner = (uint32_t)p->key.n}};
     atomic_init(&o->refs, 1);
     atomic_init(&o->flags,
-                (uint16_t)((flat >= 0 ? OBJECT_FLAT : 0) | (varies ? OBJECT_VARIES : 0) | (p->part ? OBJECT_PART : 0)));
+                (uint16_t)((flat >= 0 ? OBJECT_FLAT : 0) | (varies ? OBJECT_VARIES : 0) | p->kind));
     char *at = object_put(o->data, p->tags, p->tags_n * sizeof *p->tags);
     if (varies)
         at = object_put(at, &(object_varies_t){p->variant, p->selecting.n}, sizeof(object_varies_t));
@@ -111,7 +111,8 @@ object_t *object_restore(digest_t digest, uint64_t variant, span_t key_text, uin
                             .selecting = selecting,
                             .uri_at = uri_at,
                             .uri_len = uri_len,
-                            .part = (meta->flags & STORED_PART) != 0,
+                            .kind = ((meta->flags & STORED_PART) != 0 ? OBJECT_PART : 0) |
+                                    ((meta->flags & STORED_PIECES) != 0 ? OBJECT_PIECES : 0),
                             .meta = packed,
                             .meta_n = meta_pack(meta, packed),
                             .fields = fields,
@@ -156,7 +157,7 @@ object_t *object_packed(const object_t *o)
                             .selecting = object_selecting(o),
                             .uri_at = o->uri_at,
                             .uri_len = o->uri_len,
-                            .part = object_part(o),
+                            .kind = atomic_load_explicit(&o->flags, memory_order_relaxed) & (OBJECT_PART | OBJECT_PIECES),
                             .meta = object_meta_at(o),
                             .meta_n = o->meta_n,
                             .fields = object_fields(o),
@@ -218,6 +219,8 @@ body_t *object_share_body(const object_t *o)
 int64_t object_length(const object_t *o)
 {
     const body_t *body = object_body(o);
+    if (object_pieces(o))
+        return object_meta(o).content_length;
     if (body_state(body) == BODY_COMPLETE)
         return (int64_t)body_length(body);
     return object_part(o) ? body_declared(body) : object_meta(o).content_length;

@@ -23,6 +23,7 @@ enum object_flag {
     OBJECT_DEAD = 1u << 2,       /* replaced or removed: never to be stored again */
     OBJECT_VIA_SHIELD = 1u << 3, /* the upstream that gave it was a shield */
     OBJECT_SEEN_AGAIN = 1u << 4, /* evicted before and asked for again: worth a place on disk at once */
+    OBJECT_PIECES = 1u << 10,    /* STORED_PIECES: the head of a large response (piece.h); never changes */
     OBJECT_PART = 1u << 11,      /* STORED_PART; never changes */
     /* ---- the store's own ---- */
     OBJECT_VARIES = 1u << 12,  /* has selecting fields, or is a part; never changes */
@@ -91,6 +92,10 @@ static inline size_t object_variant_at(const object_t *o)
 static inline bool object_part(const object_t *o)
 {
     return (atomic_load_explicit(&o->flags, memory_order_relaxed) & OBJECT_PART) != 0;
+}
+static inline bool object_pieces(const object_t *o)
+{
+    return (atomic_load_explicit(&o->flags, memory_order_relaxed) & OBJECT_PIECES) != 0;
 }
 static inline bool object_varies(const object_t *o)
 {

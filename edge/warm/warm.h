@@ -15,8 +15,9 @@
 
 enum {
     WARM_MAX_REMOVES = 262144,
-    WARM_MAX_READS = 1024,  /* waiting for a helper thread; beyond: a miss at once */
-    WARM_ERROR_BYTES = 512, /* room for warm_open's sentence */
+    WARM_NOW_MOST = 16 * 1024, /* bytes of a record that are worth being copied on a loop */
+    WARM_MAX_READS = 1024,     /* waiting for a helper thread; beyond: a miss at once */
+    WARM_ERROR_BYTES = 512,    /* room for warm_open's sentence */
     WARM_MIN_SIZE = 16 * 1024 * 1024
 };
 
@@ -72,6 +73,7 @@ typedef struct warm_get {
      * body; `object` is then the accepted one's head. Not with warm_get_now. */
     void (*each)(struct warm_get *g, object_t *head, uint64_t body_size);
     uint64_t granted; /* what `admit` was asked for and allowed */
+    size_t now_most;  /* warm_get_now copies records up to so many bytes, 0 = WARM_NOW_MOST */
     /* ---- the tier's own ---- */
     loop_message_t message;
     list_t link;
@@ -81,8 +83,9 @@ typedef struct warm_get {
 /* False: certainly not there (a few hundred nanoseconds, no disk). Any thread. True may be wrong (1 in 200). */
 bool warm_maybe(warm_t *w, digest_t digest);
 /* Answers at once, if that takes nothing but the page cache and little copying: ERR_OK with a reference (as `done` gets
- * it; `match` and `admit` are called from here), ERR_NOT_FOUND: it isn't there, ERR_AGAIN: warm_get. On the loop; some
- * microseconds. Of `g` only digest, match, admit and granted are used. */
+ * it; `match` and `admit` are called from here), ERR_NOT_FOUND: it isn't there, ERR_AGAIN: warm_get (give
+ * `granted` back first). On the loop; some microseconds, for WARM_NOW_MOST. Of `g` only digest, match, admit, now_most
+ * and granted are used. */
 err_t warm_get_now(warm_t *w, warm_get_t *g, object_t **out);
 /* Every helper thread has been in one read for longer than that: the disk doesn't answer now. Any thread. */
 bool warm_stalled(const warm_t *w, msec_t longer);

@@ -182,22 +182,24 @@ static err_t warm_lmdb_ask_whole(warm_lookup_t *k, segment_t *s)
 /* ---- the body ---- */
 
 /* Chunk `number` of n bytes, checked as the copy that it is. */
-static err_t warm_lmdb_chunk(const warm_found_t *f, uint32_t number, char *to, size_t n)
+static err_t warm_lmdb_chunk(const warm_found_t *f, uint32_t number, char *to, size_t n, bool nowait)
 {
     segment_reader_t r;
     uint64_t sum;
     for (unsigned tries = 0;; tries++) {
-        segment_read(&r, f->s, false); /* the newest commit: older trees are written over */
+        segment_read(&r, f->s, nowait); /* the newest commit: older trees are written over */
         err_t e = segment_chunk(&r, f->entry.id, number, f->entry.page, n, to, n, &sum);
         if (e == ERR_OK && record_sum(span_of(to, n), f->entry.id, number) == sum)
             return ERR_OK;
+        if (e == ERR_AGAIN)
+            return e;
         if (segment_valid(&r) || tries == WARM_TRIES)
             return e == ERR_OK ? ERR_CORRUPT : e;
     }
 }
 
 /* The first chunk whole: mostly it is there already. It is parsed again as what was checked. */
-static err_t warm_lmdb_first(warm_found_t *f)
+static err_t warm_lmdb_first(warm_found_t *f, bool nowait)
 {
     size_t whole = warm_lmdb_first_chunk(&f->entry);
     digest_t digest = f->record.digest;
@@ -205,7 +207,7 @@ static err_t warm_lmdb_first(warm_found_t *f)
         return record_sum(span_of(f->bytes, whole), f->entry.id, 0) == f->sum ? ERR_OK : ERR_CORRUPT;
     f->bytes = mem_realloc(f->bytes, whole);
     f->n = whole;
-    err_t e = warm_lmdb_chunk(f, 0, f->bytes, whole);
+    err_t e = warm_lmdb_chunk(f, 0, f->bytes, whole, nowait);
     if (e == ERR_OK)
         e = record_parse(span_of(f->bytes, whole), &f->record);
     bool same = e == ERR_OK && hash_eq(f->record.digest, digest) && f->record.variant == f->entry.variant &&
@@ -213,31 +215,31 @@ static err_t warm_lmdb_first(warm_found_t *f)
     return e == ERR_OK && !same ? ERR_CORRUPT : e;
 }
 
-static err_t warm_lmdb_body(warm_found_t *f, body_t *body)
+static err_t warm_lmdb_body(warm_found_t *f, body_t *body, bool nowait)
 {
     uint64_t left = f->entry.stream - f->n;
     segment_reader_t r;
     err_t e = body_append(body, span_from(span_of(f->bytes, f->n), f->record.head_size), NULL);
     for (uint32_t k = 1; e == ERR_OK && left > 0; k++) {
         size_t n = left < RECORD_PAYLOAD ? (size_t)left : RECORD_PAYLOAD;
-        if (k % (WARM_AHEAD / RECORD_CHUNK) == 1) {
+        if (!nowait && k % (WARM_AHEAD / RECORD_CHUNK) == 1) {
             segment_read(&r, f->s, false);
             segment_ahead(&r, &f->entry, (uint64_t)k * RECORD_CHUNK, left < WARM_AHEAD ? left : WARM_AHEAD);
         }
-        if ((e = warm_lmdb_chunk(f, k, body_room(body, n), n)) == ERR_OK)
+        if ((e = warm_lmdb_chunk(f, k, body_room(body, n), n, nowait)) == ERR_OK)
             body_grow(body, n);
         left -= n;
     }
     return e;
 }
 
-static err_t warm_lmdb_object(warm_found_t *f, object_t **out)
+static err_t warm_lmdb_object(warm_found_t *f, bool nowait, object_t **out)
 {
-    err_t e = warm_lmdb_first(f);
+    err_t e = warm_lmdb_first(f, nowait);
     if (e != ERR_OK)
         return e;
     body_t *body = body_new((int64_t)f->record.body_size);
-    if ((e = warm_lmdb_body(f, body)) != ERR_OK) {
+    if ((e = warm_lmdb_body(f, body, nowait)) != ERR_OK) {
         body_unref(body);
         return e;
     }
@@ -261,7 +263,7 @@ static err_t warm_lmdb_answer(warm_lookup_t *k, object_t **out)
         *out = warm_lmdb_head_object(f);
         return ERR_OK;
     }
-    if (k->nowait && (f->n < warm_lmdb_first_chunk(&f->entry) || f->entry.stream > f->n))
+    if (k->nowait && f->entry.stream > (k->g->now_most != 0 ? k->g->now_most : WARM_NOW_MOST))
         return ERR_AGAIN;
     uint64_t bytes = sizeof(object_t) + sizeof(body_t) + f->entry.stream + 256;
     if (k->g->admit != NULL) {
@@ -269,8 +271,8 @@ static err_t warm_lmdb_answer(warm_lookup_t *k, object_t **out)
             return ERR_NOT_FOUND;
         k->g->granted = bytes;
     }
-    err_t e = warm_lmdb_object(f, out);
-    if (e != ERR_OK)
+    err_t e = warm_lmdb_object(f, k->nowait, out);
+    if (e != ERR_OK && e != ERR_AGAIN)
         warm_lmdb_damaged(k, f->s);
     return e;
 }

@@ -387,6 +387,7 @@ world_t *world_open(const world_options_t *o)
                              .size = 64 << 20,
                              .epoch = ledger_epoch(w->ledger),
                              .commit_ms = 1,
+                             .queue_bytes = 1 << 20,
                              .verdict = world_verdict,
                              .verdict_arg = w};
         cr_assert_eq(warm_open(&wo, &w->warm, err), ERR_OK, "%s", err);
@@ -442,7 +443,7 @@ void world_disk(world_t *w)
         bool reading = false;
         world_run(w);
         for (int i = 0; i < WORLD_LOOPS; i++)
-            reading |= !list_empty(&w->env[i].promotions);
+            reading |= !list_empty(&w->env[i].promotions) || w->env[i].pieces_reading > 0;
         if (!reading)
             break;
         cr_assert_lt(ms, 10000, "the disk doesn't answer");

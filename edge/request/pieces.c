@@ -1,0 +1,246 @@
+/* The bytes of a response that lies on disk in pieces (edge/store/piece.h), a few pieces ahead of the client: what is
+ * in the page cache is copied on the spot, the rest is read by a helper thread while the client takes what came before.
+ * A client holds PIECES_SLOTS pieces at most, counted in the memory budget; where that has no room it waits.
+ *
+ * Each piece passes the purge ledger by itself: a purge that came while the response was being sent doesn't end it
+ * (it had begun), but a piece that a hard purge covers is as good as missing. */
+#include <stdlib.h>
+
+#include "edge/base/clock.h"
+#include "edge/base/mem.h"
+#include "edge/request/request_priv.h"
+#include "edge/store/piece.h"
+
+enum {
+    PIECES_SLOTS = 4,                /* of PIECE_BYTES each: what one client may take of the memory */
+    PIECES_SENT = 2,                 /* at most, by one send: the others are read meanwhile */
+    PIECES_NOW = PIECE_BYTES + 4096, /* bytes of a record that are copied on the loop, if they are in the page cache */
+    PIECES_RETRY = 20                /* ms, where memory has no room for a piece */
+};
+
+typedef enum piece_state { PIECE_NONE, PIECE_READING, PIECE_HERE, PIECE_CROWDED, PIECE_MISSING } piece_state_t;
+
+/* Outlives the request, if that goes while the disk is being asked. */
+typedef struct piece_read {
+    warm_get_t get;
+    request_env_t *env;
+    request_t *rq; /* NULL: gone */
+    object_t *head;
+    uint64_t edition, number;
+    bool crowded;
+    int64_t began; /* nanoseconds */
+} piece_read_t;
+
+typedef struct piece_slot {
+    piece_state_t state;
+    uint64_t number;
+    object_t *piece;
+    piece_read_t *read;
+} piece_slot_t;
+
+struct request_pieces {
+    request_t *rq;
+    uint64_t edition, length;
+    loop_timer_t retry;
+    piece_slot_t slot[PIECES_SLOTS];
+};
+
+static bool pieces_match(const warm_get_t *g, span_t key, span_t selecting, const stored_t *meta)
+{
+    const piece_read_t *r = CONTAINER_OF(g, piece_read_t, get);
+    (void)selecting, (void)meta;
+    return piece_is(key, r->head, r->edition, r->number);
+}
+
+static bool pieces_admit(warm_get_t *g, uint64_t bytes)
+{
+    piece_read_t *r = CONTAINER_OF(g, piece_read_t, get);
+    bool room = store_reserve(r->env->store, bytes);
+    r->crowded = !room;
+    return room;
+}
+
+static void pieces_read_free(piece_read_t *r)
+{
+    object_unref(r->head);
+    free(r);
+}
+
+/* Counted until it has been sent. Takes the reference; NULL: it is of no use. */
+static object_t *pieces_arrived(piece_read_t *r, object_t *o)
+{
+    request_env_t *env = r->env;
+    uint64_t granted = r->get.granted;
+    metrics_observe(METRIC_DISK_READ_TIME, 0, clock_nanos() - r->began);
+    if (o != NULL) {
+        ledger_subject_t subject = lookup_subject(o);
+        uint64_t length = (uint64_t)object_length(r->head);
+        if (ledger_stamp_check(env->ledger, &o->stamp, &subject) == MARK_HARD ||
+            body_length(object_body(o)) != piece_size(length, r->number)) {
+            if (env->warm != NULL)
+                warm_remove(env->warm, o->digest, object_variant(o));
+            object_unref(o);
+            o = NULL;
+        } else if (store_adopt(env->store, o, granted) == ERR_OK) {
+            granted = 0;
+        }
+    }
+    if (granted > 0)
+        store_unreserve(env->store, granted);
+    return o;
+}
+
+static void pieces_settle(piece_slot_t *s, piece_read_t *r, object_t *o)
+{
+    s->read = NULL;
+    s->piece = o;
+    s->state = o != NULL ? PIECE_HERE : r->crowded ? PIECE_CROWDED : PIECE_MISSING;
+}
+
+static void pieces_done(warm_get_t *g, object_t *o)
+{
+    piece_read_t *r = CONTAINER_OF(g, piece_read_t, get);
+    request_t *rq = r->rq;
+    r->env->pieces_reading--;
+    o = pieces_arrived(r, o);
+    if (rq == NULL)
+        object_unref(o);
+    for (size_t i = 0; rq != NULL && i < PIECES_SLOTS; i++)
+        if (rq->pieces->slot[i].read == r)
+            pieces_settle(&rq->pieces->slot[i], r, o);
+    pieces_read_free(r);
+    if (rq != NULL)
+        request_fsm_run(rq);
+}
+
+static void pieces_start(request_pieces_t *p, piece_slot_t *s, uint64_t number)
+{
+    request_env_t *env = p->rq->env;
+    *s = (piece_slot_t){.state = PIECE_MISSING, .number = number};
+    if (env->warm == NULL)
+        return;
+    piece_read_t *r = mem_zalloc(sizeof *r);
+    *r = (piece_read_t){.env = env,
+                        .rq = p->rq,
+                        .head = object_ref(p->rq->object),
+                        .edition = p->edition,
+                        .number = number,
+                        .began = clock_nanos()};
+    r->get = (warm_get_t){.loop = env->loop,
+                          .digest = piece_digest(r->head, p->edition, number),
+                          .match = pieces_match,
+                          .admit = pieces_admit,
+                          .done = pieces_done,
+                          .now_most = PIECES_NOW};
+    object_t *o = NULL;
+    err_t e = warm_get_now(env->warm, &r->get, &o);
+    if (e == ERR_AGAIN) {
+        store_unreserve(env->store, r->get.granted);
+        s->state = PIECE_READING;
+        s->read = r;
+        env->pieces_reading++;
+        warm_get(env->warm, &r->get);
+        return;
+    }
+    pieces_settle(s, r, pieces_arrived(r, o));
+    pieces_read_free(r);
+}
+
+static void pieces_again(loop_timer_t *t)
+{
+    request_fsm_run(CONTAINER_OF(t, request_pieces_t, retry)->rq);
+}
+
+static request_pieces_t *pieces_of(request_t *rq)
+{
+    if (rq->pieces == NULL) {
+        rq->pieces = mem_zalloc(sizeof *rq->pieces);
+        rq->pieces->rq = rq;
+        rq->pieces->edition = piece_edition_of(rq->object);
+        rq->pieces->length = (uint64_t)object_length(rq->object);
+        rq->pieces->retry.run = pieces_again;
+    }
+    return rq->pieces;
+}
+
+static void pieces_drop(piece_slot_t *s)
+{
+    if (s->read != NULL)
+        s->read->rq = NULL;
+    object_unref(s->piece);
+    *s = (piece_slot_t){.state = PIECE_NONE};
+}
+
+void pieces_sent(request_t *rq)
+{
+    request_pieces_t *p = pieces_of(rq);
+    uint64_t now = rq->cursor.at / PIECE_BYTES;
+    for (size_t i = 0; i < PIECES_SLOTS; i++) {
+        piece_slot_t *s = &p->slot[i];
+        if (s->state == PIECE_CROWDED || s->number < now || s->number >= now + PIECES_SLOTS)
+            pieces_drop(s);
+    }
+}
+
+/* The slot of a piece, which is being read from now on; NULL: all are taken. */
+static piece_slot_t *pieces_slot(request_pieces_t *p, uint64_t number)
+{
+    piece_slot_t *free_one = NULL;
+    for (size_t i = 0; i < PIECES_SLOTS; i++) {
+        if (p->slot[i].state == PIECE_NONE)
+            free_one = &p->slot[i];
+        else if (p->slot[i].number == number)
+            return &p->slot[i];
+    }
+    if (free_one != NULL)
+        pieces_start(p, free_one, number);
+    return free_one;
+}
+
+size_t pieces_read(request_t *rq, uint64_t end, struct iovec *v, size_t max_v, size_t max_bytes)
+{
+    request_pieces_t *p = pieces_of(rq);
+    size_t n = 0;
+    const piece_slot_t *s = NULL;
+    while (n < max_v && n < PIECES_SENT && max_bytes > 0 && rq->cursor.at < end) {
+        uint64_t number = rq->cursor.at / PIECE_BYTES, base = number * PIECE_BYTES;
+        if ((s = pieces_slot(p, number)) == NULL || s->state != PIECE_HERE)
+            break;
+        uint64_t stop = base + PIECE_BYTES < end ? base + PIECE_BYTES : end;
+        size_t take = stop - rq->cursor.at < max_bytes ? (size_t)(stop - rq->cursor.at) : max_bytes;
+        body_cursor_t at = {0};
+        body_seek(object_body(s->piece), &at, rq->cursor.at - base);
+        if (body_read(object_body(s->piece), &at, at.at + take, &v[n], 1, take) != 1)
+            break;
+        rq->cursor.at += v[n].iov_len;
+        max_bytes -= v[n++].iov_len;
+    }
+    if (n == 0 && s != NULL && s->state == PIECE_CROWDED)
+        loop_timer_start(rq->env->loop, &p->retry, PIECES_RETRY);
+    else
+        for (uint64_t ahead = rq->cursor.at / PIECE_BYTES + 1, k = 0;
+             k < PIECES_SENT && ahead * PIECE_BYTES < end && (s == NULL || s->state != PIECE_MISSING); k++, ahead++)
+            (void)pieces_slot(p, ahead);
+    return n;
+}
+
+bool pieces_lost(request_t *rq)
+{
+    request_pieces_t *p = pieces_of(rq);
+    for (size_t i = 0; i < PIECES_SLOTS; i++)
+        if (p->slot[i].state == PIECE_MISSING && p->slot[i].number == rq->cursor.at / PIECE_BYTES)
+            return true;
+    return false;
+}
+
+void pieces_close(request_t *rq)
+{
+    request_pieces_t *p = rq->pieces;
+    if (p == NULL)
+        return;
+    loop_timer_stop(rq->env->loop, &p->retry);
+    for (size_t i = 0; i < PIECES_SLOTS; i++)
+        pieces_drop(&p->slot[i]);
+    free(p);
+    rq->pieces = NULL;
+}
