@@ -1,5 +1,8 @@
 """How origins and shields are spoken to: HTTP/2 by ALPN and by prior knowledge, servers that nobody here wrote, bodies whose
 connection is cut in the middle."""
+import hashlib
+
+from fault import Fault
 from harness import *
 
 FRESH = {"Cache-Control": "max-age=600"}
@@ -150,6 +153,53 @@ def test_a_large_body_survives_cuts():
         assert origin.count("/big") == 3, [q.headers for q in origin.seen("/big")]
         r = node.get("/big", timeout=60)
         assert r.x_cache == "HIT" and r.body == whole
+
+
+def resident(node):
+    with open(f"/proc/{node.pid}/statm") as f:
+        return int(f.read().split()[1]) * 4096
+
+
+def test_a_body_larger_than_may_be_stored_survives_a_cut_in_bounded_memory():
+    """40 MB from nginx through a connection that is cut at 20 MB, to a reader that takes its time. BRINK_BIG: so many MB."""
+    size = int(os.environ.get("BRINK_BIG", "40")) * 1_000_000
+    root, digest = os.path.join(temp_dir(), "www"), hashlib.sha256()
+    os.mkdir(root)
+    with open(os.path.join(root, "big.bin"), "wb") as out:
+        block = os.urandom(1_000_000)
+        for n in range(size // len(block)):
+            piece = n.to_bytes(8, "big") + block[8:]
+            out.write(piece)
+            digest.update(piece)
+    port, clear, _ = nginx(root, True)
+    for scheme, http2, tiers in (("h2c", True, 1), ("https", True, 1), ("https", False, 1), ("h2c", True, 2)):
+        proxy = Fault(clear if scheme == "h2c" else port, scheme, "127.0.0.1" if scheme == "h2c" else "localhost")
+        proxy.become("cut", after=size // 2)
+        more = dict(site={"ca": authority().pem} if scheme == "https" else None, config={"upstream": {"http2": http2}}, workers=1)
+        nodes = [Node(origins=[proxy.url], name="shield-1", tier=tiers == 2, **more)]
+        if tiers == 2:
+            nodes.append(Node(origins=[proxy.url], shield=nodes[:1], **more))
+        before, most, got = [resident(n) for n in nodes], [0] * tiers, hashlib.sha256()
+        with nodes[-1].conn(timeout=60) as c:
+            c.request("/big.bin")
+            r = c.head()
+            assert r.status == 200 and int(r["content-length"]) == size, r
+            got.update(c.buffer)
+            n = len(c.buffer)
+            while n < size:
+                data = c.sock.recv(1 << 20)
+                assert data, f"{scheme}: cut after {n} bytes"
+                got.update(data)
+                n += len(data)
+                if proxy.connections > 1:
+                    proxy.become("pass")
+                most = [max(m, resident(node) - b) for m, node, b in zip(most, nodes, before)]
+                time.sleep(0.0005)
+        assert got.digest() == digest.digest(), "whole, and other bytes"
+        assert sum(node.metric("brink_upstream_resumes_total") for node in nodes) == 1
+        assert SANITIZED or max(most) < 16_000_000, f"{scheme}: {most} bytes more"
+        if os.environ.get("BRINK_BIG"):
+            print(f"  {scheme}{'' if http2 else ' HTTP/1.1'}, {tiers} tier(s): {n} bytes whole, memory + {max(most) / 1e6:.1f} MB")
 
 
 def test_without_a_strong_validator_the_cut_is_visible():
