@@ -194,11 +194,10 @@ static inline bool get_length(const char **p, const char *end, unsigned base, un
     return length >= most;
 }
 
+/* *p is before the end. */
 static inline bool get_field(const char **p, const char *end, field_t *out)
 {
     size_t n;
-    if (*p == end)
-        return false;
     unsigned first = (unsigned char)**p;
     if (first < NAMED) {
         if (first >= NAMES)

@@ -19,11 +19,11 @@ static bool take_number(span_t *s, uint64_t *out)
 
 typedef enum spec { SPEC_MALFORMED, SPEC_OUTSIDE, SPEC_EMPTY, SPEC_RANGE } spec_t;
 
-/* int-range or suffix-range: RFC 9110 14.1.1, 14.1.2. */
+/* int-range or suffix-range: RFC 9110 14.1.1, 14.1.2. Of a list's member, so not empty. */
 static spec_t parse_spec(span_t s, uint64_t length, range_t *out)
 {
     uint64_t first, last;
-    if (s.n > 0 && s.p[0] == '-') {
+    if (s.p[0] == '-') {
         s = span_from(s, 1);
         if (!take_number(&s, &last) || s.n > 0)
             return SPEC_MALFORMED;

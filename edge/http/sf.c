@@ -234,7 +234,9 @@ static bool take_bare(cursor_t *c, sf_value_t *out)
     case '-':
         return take_number(c, out);
     default:
-        return chars_is(*c->p, CHARS_DIGIT) ? take_number(c, out) : is_alpha(*c->p) ? take_token(c, out) : false;
+        if (is_alpha(*c->p))
+            return take_token(c, out);
+        return chars_is(*c->p, CHARS_DIGIT) && take_number(c, out);
     }
 }
 

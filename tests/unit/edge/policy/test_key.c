@@ -240,7 +240,7 @@ Test(key, fixed_point)
     static const char *const hosts[] = {"H.example", "h.example:80", "H:8080", "[::0]:80", "h.example."};
     uint64_t seed = 99;
     int made = 0;
-    for (int round = 0; round < 4000; round++) {
+    for (int round = 0; round < 20000; round++) {
         arena_t a;
         arena_init(&a, 0);
         char target[200] = "/";

@@ -277,7 +277,7 @@ Test(stored, freshness_never_grows_with_time)
                                         "date: Sun, 06 Nov 1994 08:59:37 GMT\n",
                                         DATE};
     uint64_t seed = 88172645463325252u;
-    for (int round = 0; round < 2000; round++) {
+    for (int round = 0; round < 10000; round++) {
         char text[1024] = "";
         for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
             if (noise(&seed) % 3 == 0)

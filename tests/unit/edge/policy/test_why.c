@@ -72,8 +72,12 @@ Test(why, reuse)
 
 Test(why, reuse_says_what_it_does)
 {
-    static const char *const requests[] = {"", "cache-control: max-age=50\n", "cache-control: max-stale=20\n",
-                                           "cache-control: only-if-cached, min-fresh=10\n", "authorization: x\n"};
+    static const char *const requests[] = {"",
+                                           "cache-control: max-age=50\n",
+                                           "cache-control: max-stale=20\n",
+                                           "cache-control: only-if-cached, min-fresh=10\n",
+                                           "authorization: x\n",
+                                           "cache-control: no-cache\n"};
     uint64_t seed = 7;
     for (int round = 0; round < 20000; round++) {
         arena_t a;
