@@ -69,5 +69,39 @@ def test_requests_go_on_while_the_program_is_replaced():
     assert origin.count("/a") == 1, origin.count("/a")
 
 
+def test_a_tunnel_stays_with_the_old_process_for_the_drain_time():
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def origin():
+        sock, _ = listener.accept()
+        while b"\r\n\r\n" not in sock.recv(65536):
+            pass
+        sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: chat\r\nConnection: Upgrade\r\n\r\n")
+        while (data := sock.recv(65536)):
+            sock.sendall(data)
+        sock.close()
+
+    echo = Later(origin)
+    node = Node(origins=[f"http://127.0.0.1:{listener.getsockname()[1]}"], site={"upgrade": ["chat"]}, workers=1, config={"drain": "2s"})
+    old, new = node.process.child.pid, None
+    with node.conn() as c:
+        c.request("/", headers={"Upgrade": "chat", "Connection": "upgrade"})
+        assert c.response().status == 101
+        node.process.signal(signal.SIGUSR2)
+        try:
+            new = eventually("a new process", lambda: successor(node, old), timeout=10)
+            c.send(b"still here")
+            assert c.sock.recv(100) == b"still here"
+            assert c.ended(30), "it outlived the drain time"
+            eventually("the old one ends", lambda: node.process.child.poll() is not None, timeout=20)
+            assert node.process.child.returncode == 0, node.log
+        finally:
+            if new:
+                os.kill(new, signal.SIGTERM)
+                eventually("the new process ends", lambda: not os.path.exists(f"/proc/{new}"), timeout=20)
+    echo.result()
+    listener.close()
+
+
 if __name__ == "__main__":
     main()
