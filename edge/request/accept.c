@@ -143,7 +143,11 @@ request_go_t accept_caught_up(request_t *rq)
 /* Max-Forwards: 0 on OPTIONS is for us (RFC 9110 7.6.2). */
 static bool accept_is_last_hop(const request_t *rq)
 {
-    return rq->x->method == METHOD_OPTIONS && span_eq(fields_get(&rq->x->fields, SPAN("max-forwards")), SPAN("0"));
+    span_t hops = fields_get(&rq->x->fields, SPAN("max-forwards"));
+    bool zero = hops.n > 0;
+    for (size_t i = 0; i < hops.n; i++)
+        zero &= hops.p[i] == '0';
+    return rq->x->method == METHOD_OPTIONS && zero;
 }
 
 static err_t accept_key(request_t *rq)

@@ -5,6 +5,8 @@
 #include "edge/policy/revalidate.h"
 #include "edge/request/request_priv.h"
 
+enum { FORWARD_HOPS_MOST = 255 }; /* of Max-Forwards */
+
 static const span_t forward_dropped[] = {
     /* made anew below, or the server's and libcurl's own */
     SPAN("host"),
@@ -144,6 +146,22 @@ static bool forward_request_id(request_t *rq)
     return true;
 }
 
+/* One hop less (RFC 9110 7.6.2); 0 was answered here. On other methods the field means nothing and doesn't go up. */
+static err_t forward_max_forwards(request_t *rq, fields_t *out)
+{
+    span_t given = fields_get(&rq->x->fields, SPAN("max-forwards"));
+    int64_t hops = 0;
+    if (rq->x->method != METHOD_OPTIONS || given.n == 0)
+        return ERR_OK;
+    for (size_t i = 0; i < given.n; i++) {
+        if (given.p[i] < '0' || given.p[i] > '9')
+            return ERR_OK;
+        hops = hops < FORWARD_HOPS_MOST ? hops * 10 + (given.p[i] - '0') : hops;
+    }
+    hops = hops > FORWARD_HOPS_MOST ? FORWARD_HOPS_MOST : hops;
+    return fields_add(out, SPAN("max-forwards"), arena_printf(rq->x->arena, "%lld", (long long)hops - 1));
+}
+
 err_t forward_fields(request_t *rq, bool own, fields_t *out)
 {
     exchange_t *x = rq->x;
@@ -171,5 +189,6 @@ err_t forward_fields(request_t *rq, bool own, fields_t *out)
         fields_add(out, SPAN("forwarded"), forward_append(rq, SPAN("forwarded"), forward_forwarded(rq), rq->from_tier));
     err |= fields_add(out, SPAN("x-forwarded-proto"), rq->key.scheme);
     err |= fields_add(out, SPAN("x-request-id"), rq->id);
+    err |= forward_max_forwards(rq, out);
     return err == ERR_OK ? ERR_OK : ERR_TOO_BIG;
 }
