@@ -126,10 +126,14 @@ static void explain_flags(explanation_stored_t *s, uint32_t flags)
     static const struct {
         uint32_t flag;
         const char *word;
-    } words[] = {{STORED_NO_CACHE, "no-cache"},           {STORED_MUST_REVALIDATE, "must-revalidate"},
-                 {STORED_NO_MAX_STALE, "no max-stale"},   {STORED_IMMUTABLE, "immutable"},
-                 {STORED_AUTH_SHARED, "public"},          {STORED_WAS_STALE, "stale from the shield"},
-                 {STORED_STRONG_ETAG, "strong validator"}};
+    } words[] = {{STORED_NO_CACHE, "no-cache"},
+                 {STORED_MUST_REVALIDATE, "must-revalidate"},
+                 {STORED_NO_MAX_STALE, "no max-stale"},
+                 {STORED_IMMUTABLE, "immutable"},
+                 {STORED_AUTH_SHARED, "public"},
+                 {STORED_WAS_STALE, "stale from the shield"},
+                 {STORED_STRONG_ETAG, "strong validator"},
+                 {STORED_PIECES, "in pieces on disk"}};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if ((flags & words[i].flag) != 0)
             s->says[s->says_n++] = words[i].word;
@@ -200,7 +204,7 @@ static void explain_stored(explain_t *e, const char *tier, const explain_head_t 
         .modified = fieldblock_get(object_fields(o), SPAN("last-modified")),
         .part = object_part(o),
         .first = meta.part_first,
-        .bytes = head->bytes,
+        .bytes = object_pieces(o) ? (uint64_t)object_length(o) : head->bytes,
         .length = meta.content_length >= 0 ? meta.content_length : (int64_t)head->bytes,
         .hits = atomic_load_explicit(&o->hits, memory_order_relaxed),
         .tags = o->tags_n,

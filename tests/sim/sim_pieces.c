@@ -141,6 +141,26 @@ Test(sim_pieces, a_large_response_is_served_from_disk)
     world_free(w);
 }
 
+/* Its bytes are told of, though the head that memory keeps has none. */
+Test(sim_pieces, explained)
+{
+    world_t *w = pieces_world();
+    world_get(w, 0, "/a", NULL);
+    answers(w, FRESH, 'a');
+    w->env[0].purge_method = explain_handle;
+    world_client_t *c = world_request(w, 0, "PURGE", "/v1/explain?url=http://site.example/a", NULL, NULL);
+    for (int ms = 0; !c->done && ms < 10000; ms++) {
+        usleep(1000);
+        world_run(w);
+    }
+    char text[64];
+    snprintf(text, sizeof text, "\"bytes\":%d,\"length\":%d", LENGTH, LENGTH);
+    cr_assert(c->done && c->status == 200);
+    cr_expect(strstr(c->body, "\"decision\":\"hit\"") != NULL && strstr(c->body, "detail=disk") != NULL, "%s", c->body);
+    cr_expect(strstr(c->body, text) != NULL && strstr(c->body, "in pieces on disk") != NULL, "%s", c->body);
+    world_free(w);
+}
+
 Test(sim_pieces, a_slow_disk_is_waited_for)
 {
     world_t *w = pieces_world();
