@@ -200,12 +200,12 @@ err_t purge_submit(purge_t *p, const message_t *m, purge_done_fn *done, void *ct
             s->position = d->position = r.position = item.position = position =
                 ledger_append(p->ledger, &entry, &item.collapse);
             s->here_ms = (double)(clock_nanos() - began) / 1e6;
+            apply_count(p, m, PURGE_FROM_API); /* from here on the answer may come, and the message go with it */
             loop_post(&p->loop, &s->arrive);
             journal_post(p->journal, &item);
         }
         pthread_mutex_unlock(&p->gate);
         if (e == ERR_OK) {
-            apply_count(p, m, PURGE_FROM_API);
             metrics_observe(METRIC_PURGE_EFFECT, 0, clock_nanos() - began);
             if (p->o.sink.applied != NULL)
                 p->o.sink.applied(p->o.sink.ctx, position, c.level);
