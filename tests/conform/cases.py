@@ -183,6 +183,8 @@ class Cases:
         method = "GET" if self.chance(.6 if self.changing else .83) else self.pick("HEAD", "HEAD", "HEAD", "POST", "POST", "POST", "PUT", "DELETE", "OPTIONS",
                                                          "PATCH", "FOO")
         fields = []
+        if self.changing and self.chance(.6):
+            return method, fields, "body" if method in ("POST", "PUT", "PATCH") else None
         if self.chance(.25):
             out = []
             for name, p in (("max-age", .3), ("max-stale", .2), ("min-fresh", .15)):
@@ -229,5 +231,7 @@ class Cases:
 
     def pause(self):
         """Milliseconds between two requests."""
+        if self.changing and self.chance(.6):
+            return 0
         n = self.pick(0, 0, 0, 1, 2, 4, 5, 6, 9, 11, 30, 59, 60, 61, 90, 100, 101, 200, 3599, 3600, 4000)
         return n * 1000 + (self.r.randrange(1000) if self.chance(.2) else 0)

@@ -181,7 +181,7 @@ class Case:
             self.take(self.d.do("pass", ms=gen.pause()))
         method, fields, body = gen.request(self.known, self.d.now)
         now = self.d.now
-        target = self.other if self.other and gen.chance(.35) else self.target
+        target = self.other if self.other and gen.chance(.5) else self.target
         before = [s for s in self.stored if s.target == target]
         self.done = {}
         request = self.ask(target, method, fields, body)
@@ -395,7 +395,7 @@ class Case:
         return wrong
 
     def run(self):
-        for i in range(self.gen.r.randrange(2, 6)):
+        for i in range(self.gen.r.randrange(4, 10) if self.gen.changing else self.gen.r.randrange(2, 6)):
             self.step(i == 0)
             if self.wrong:
                 return
