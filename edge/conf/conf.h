@@ -210,7 +210,8 @@ typedef struct conf_disk {
     bool present;
     span_t path; /* directory */
     uint64_t size;
-    msec_t wait; /* a request waits so long for the disk, then it goes upstream */
+    msec_t wait;    /* a request waits so long for the disk, then it goes upstream */
+    uint64_t slice; /* bytes of a large response that are fetched together where they are missing */
 } conf_disk_t;
 
 typedef struct conf_upstream {

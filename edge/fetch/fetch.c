@@ -93,6 +93,8 @@ fetch_t *fetch_new(fetch_deps_t *deps, const fetch_spec_t *spec)
     f->object_began = f->oldest = spec->began;
     if (spec->validate != NULL)
         object_ref(spec->validate);
+    if (spec->pieces != NULL)
+        object_ref(spec->pieces);
     if (spec->part != NULL) { /* the response may be as old as this part of it */
         object_ref(spec->part);
         msec_t started = object_meta(spec->part).request_time;
@@ -128,6 +130,9 @@ void fetch_unref(fetch_t *f)
     free(f->response.full);
     object_unref(f->spec.validate);
     object_unref(f->spec.part);
+    object_unref(f->spec.pieces);
+    for (size_t i = 0; i < FETCH_SLICE_PIECES; i++)
+        object_unref(atomic_load_explicit(&f->slice.piece[i], memory_order_relaxed));
     for (fetch_interim_t *i = atomic_load_explicit(&f->interim, memory_order_relaxed), *next; i != NULL; i = next) {
         next = atomic_load_explicit(&i->next, memory_order_relaxed);
         free(i->fields);
@@ -213,6 +218,11 @@ bool fetch_shares(const fetch_t *f)
 span_t fetch_range(const fetch_t *f)
 {
     return f->spec.range;
+}
+
+const object_t *fetch_pieces_of(const fetch_t *f)
+{
+    return f->spec.pieces;
 }
 
 bool fetch_past_shields(const fetch_t *f)

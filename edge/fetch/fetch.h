@@ -12,6 +12,7 @@
 
 #include "edge/base/notice.h"
 #include "edge/fetch/upstream.h"
+#include "edge/http/range.h"
 #include "edge/policy/storable.h"
 #include "edge/store/store.h"
 #include "edge/warm/warm.h"
@@ -21,6 +22,7 @@
 
 enum {
     FETCH_INTERIM_MAX = 8,     /* 1xx of one response that are passed on */
+    FETCH_SLICE_PIECES = 32,   /* that one fetch may bring for those who wait for them */
     FETCH_WINDOW = 1024 * 1024 /* bytes of a response that isn't stored held for its reader */
 };
 
@@ -70,8 +72,10 @@ typedef struct fetch_spec {
         *validate;  /* stored response whose validators are sent; NULL: none. Checked to `began` and not hard-purged */
     object_t *part; /* stored part of which the rest is asked for (RFC 9111 3.4); NULL: none. Checked to `began` and
                        without a mark */
-    span_t range;   /* .p NULL: the whole is asked for; else the one range that `forward` asks for */
-    uint64_t began; /* ledger position read before */
+    object_t *pieces; /* head of which `range` brings pieces that are missing (fetch_slice.c); NULL: none */
+    range_t slice;    /* then: `range` in numbers, beginning with a piece, of FETCH_SLICE_PIECES at most */
+    span_t range;     /* .p NULL: the whole is asked for; else the one range that `forward` asks for */
+    uint64_t began;   /* ledger position read before */
     /* Called on the owner's loop when nobody new may join (settled: ended, or not to be shared). Once. */
     void (*on_settled)(fetch_t *f, void *arg);
     void *arg;
@@ -115,7 +119,12 @@ msec_t fetch_started(const fetch_t *f); /* wall; of its oldest bytes */
 uint64_t fetch_began(const fetch_t *f); /* the lowest ledger position that its response may carry */
 const cache_key_t *fetch_key(const fetch_t *f);
 bool fetch_shares(const fetch_t *f);
-span_t fetch_range(const fetch_t *f); /* as in the spec */
+span_t fetch_range(const fetch_t *f);              /* as in the spec */
+const object_t *fetch_pieces_of(const fetch_t *f); /* as in the spec */
+/* A piece that a fetch with spec.pieces has brought so far, with a reference; NULL: not yet. Any thread. */
+object_t *fetch_piece(const fetch_t *f, uint64_t number);
+/* It brings no more of them. Any thread; ask before fetch_piece. */
+bool fetch_pieces_over(const fetch_t *f);
 bool fetch_past_shields(const fetch_t *f);
 bool fetch_optional(const fetch_t *f);
 const char *

@@ -253,6 +253,8 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
     if (status == 304 && !fetch_fill_conditional(&f->forward))
         return FETCH_FILL_BAD; /* nobody asked whether anything was modified: there is no content to speak of */
 
+    if (f->spec.pieces != NULL)
+        return fetch_slice_head(f, status, &fields, content_length);
     if (f->completing && (status == 206 || status == 416)) {
         fields_t whole;
         if (status == 416 || !fetch_parts_completes(f, &fields, content_length, &whole))

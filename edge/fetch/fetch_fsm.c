@@ -25,6 +25,7 @@ static void fetch_fsm_finish(fetch_t *f)
 static void fetch_fsm_fail(fetch_t *f, upstream_result_t result)
 {
     f->result = result;
+    atomic_store_explicit(&f->slice.over, true, memory_order_release);
     fetch_publish(f, FETCH_FAILED);
     fetch_fsm_finish(f);
 }
@@ -158,6 +159,12 @@ static void fetch_fsm_on_head(void *arg, int status, const fields_t *fields, int
                              .no_shield = f->route.no_shield,
                              .optional = f->route.optional}; /* nothing failed */
         fetch_fsm_send(f);
+        break;
+    case FETCH_FILL_NOT_IT:
+        f->deps->client->ops->cancel(f->call);
+        f->call = NULL;
+        fetch_route_ended(f, UPSTREAM_OK);
+        fetch_fsm_fail(f, UPSTREAM_CUT);
         break;
     case FETCH_FILL_BAD:
         f->deps->client->ops->cancel(f->call);

@@ -27,6 +27,10 @@ struct fetch_pieces {
     fetch_reader_t reader; /* keeps the fetch */
     body_cursor_t at;
     uint64_t edition, next; /* number of the piece that comes next */
+    uint64_t base;          /* place of the body's first byte within the whole */
+    uint64_t length;        /* of the whole; UINT64_MAX: not known yet */
+    bool headless;          /* the head is stored already */
+    bool deaf;              /* the disk was given up: for those who wait alone */
     object_t *ready;        /* waits for the disk, */
     msec_t since;           /* since then (boot) */
     loop_timer_t again;
@@ -40,25 +44,45 @@ static void fetch_pieces_never(notice_waiter_t *w)
     (void)w;
 }
 
+static fetch_pieces_t *fetch_pieces_new(fetch_t *f)
+{
+    fetch_pieces_t *p = mem_zalloc(sizeof *p);
+    if (!fetch_attach(f, &p->reader, fetch_pieces_never)) {
+        free(p);
+        return NULL;
+    }
+    p->f = f;
+    p->again.run = fetch_pieces_again;
+    list_push_back(&f->deps->cutting, &p->link);
+    return f->pieces = p;
+}
+
 void fetch_pieces_begin(fetch_t *f)
 {
     const object_t *o = f->response.object;
     int64_t length = object_meta(o).content_length;
     span_t validator = revalidate_strong(object_fields(o));
-    fetch_pieces_t *p = mem_zalloc(sizeof *p);
-    if (!fetch_attach(f, &p->reader, fetch_pieces_never)) {
-        free(p);
+    fetch_pieces_t *p = fetch_pieces_new(f);
+    if (p == NULL)
         return;
-    }
     uint64_t once = (uint64_t)f->started_nanos;
-    p->f = f;
+    p->length = length >= 0 ? (uint64_t)length : UINT64_MAX;
     p->edition =
         validator.p != NULL && length >= 0
-            ? piece_edition(object_variant(o), validator, (uint64_t)length)
+            ? piece_edition(object_variant(o), validator, p->length)
             : piece_edition(object_variant(o), span_of((const char *)&once, sizeof once), (uint64_t)(uintptr_t)f);
-    p->again.run = fetch_pieces_again;
-    list_push_back(&f->deps->cutting, &p->link);
-    f->pieces = p;
+}
+
+void fetch_pieces_begin_at(fetch_t *f, const object_t *head, uint64_t place)
+{
+    fetch_pieces_t *p = fetch_pieces_new(f);
+    if (p == NULL)
+        return;
+    p->headless = true;
+    p->base = place;
+    p->length = (uint64_t)object_length(head);
+    p->edition = piece_edition_of(head);
+    p->next = (place + PIECE_BYTES - 1) / PIECE_BYTES;
 }
 
 void fetch_pieces_stop(fetch_t *f)
@@ -70,8 +94,33 @@ void fetch_pieces_stop(fetch_t *f)
     loop_timer_stop(f->deps->loop, &p->again);
     list_remove(&p->link);
     object_unref(p->ready);
+    atomic_store_explicit(&f->slice.over, true, memory_order_release);
+    notice_wake(&f->notice);
     fetch_detach(&p->reader); /* may be the last reference to the fetch */
     free(p);
+}
+
+/* For those who wait for it. */
+static void fetch_pieces_show(fetch_t *f, object_t *piece, uint64_t number)
+{
+    uint64_t first = f->spec.slice.first / PIECE_BYTES;
+    if (f->spec.pieces == NULL || number < first || number - first >= FETCH_SLICE_PIECES ||
+        number * PIECE_BYTES > f->spec.slice.last)
+        return;
+    atomic_store_explicit(&f->slice.piece[number - first], object_ref(piece), memory_order_release);
+    notice_wake(&f->notice);
+}
+
+object_t *fetch_piece(const fetch_t *f, uint64_t number)
+{
+    uint64_t at = number - f->spec.slice.first / PIECE_BYTES;
+    object_t *o = at < FETCH_SLICE_PIECES ? atomic_load_explicit(&f->slice.piece[at], memory_order_acquire) : NULL;
+    return o != NULL ? object_ref(o) : NULL;
+}
+
+bool fetch_pieces_over(const fetch_t *f)
+{
+    return atomic_load_explicit(&f->slice.over, memory_order_acquire);
 }
 
 /* The next piece, if its bytes have all come. Counted until it is on disk. False: not yet; `*full`: for want of room.
@@ -82,24 +131,31 @@ static bool fetch_pieces_cut(fetch_pieces_t *p, bool *full)
     fetch_t *f = p->f;
     const body_t *from = object_body(f->response.object);
     bool complete = body_state(from) == BODY_COMPLETE;
-    uint64_t left = body_length(from) - p->at.at;
-    if (left == 0 || (left < PIECE_BYTES && !complete))
+    uint64_t first = p->next * PIECE_BYTES - p->base, came = body_length(from); /* the piece's place in the body */
+    if (first >= came) {
+        p->at.at = came; /* the end of a piece whose beginning wasn't asked for */
         return false;
-    uint64_t n = left < PIECE_BYTES ? left : PIECE_BYTES, room = n + FETCH_PIECES_HEAD;
+    }
+    uint64_t left = came - first, size = p->length != UINT64_MAX ? piece_size(p->length, p->next) : PIECE_BYTES;
+    if (left < size && (!complete || p->length != UINT64_MAX))
+        return false;
+    uint64_t n = left < size ? left : size, room = n + FETCH_PIECES_HEAD;
     if (!store_reserve(f->store, room)) {
         *full = true;
         return false;
     }
     body_t *body = body_new((int64_t)n);
     struct iovec v[IOV];
-    uint64_t end = p->at.at + n;
+    uint64_t end = first + n;
+    body_seek(from, &p->at, first);
     for (size_t k; (k = body_read(from, &p->at, end, v, IOV, SIZE_MAX)) > 0;)
         for (size_t i = 0; i < k; i++)
             CHECK(body_append(body, span_of(v[i].iov_base, v[i].iov_len), NULL) == ERR_OK);
     body_end(body, BODY_COMPLETE);
-    p->ready = piece_new(f->response.object, p->edition, p->next++, f->object_began, body);
+    p->ready = piece_new(f->response.object, p->edition, p->next, f->object_began, body);
     if (store_adopt(f->store, p->ready, room) != ERR_OK)
         store_unreserve(f->store, room);
+    fetch_pieces_show(f, p->ready, p->next++);
     return true;
 }
 
@@ -158,9 +214,9 @@ void fetch_pieces_go_on(fetch_t *f)
     fetch_pieces_t *p = f->pieces;
     if (p == NULL || p->again.at != 0)
         return; /* nobody to write, or it waits for the disk */
-    bool full = false, over = f->deps->warm == NULL || p->at.at > warm_most(f->deps->warm);
+    bool full = false, over = f->deps->warm == NULL || (!p->headless && p->at.at > warm_most(f->deps->warm));
     while (!over && !full && (p->ready != NULL || fetch_pieces_cut(p, &full))) {
-        err_t e = warm_put(f->deps->warm, p->ready);
+        err_t e = p->deaf ? ERR_OK : warm_put(f->deps->warm, p->ready);
         full = e == ERR_AGAIN;
         over = e != ERR_OK && e != ERR_EXISTS && !full;
         if (full)
@@ -170,13 +226,20 @@ void fetch_pieces_go_on(fetch_t *f)
         p->since = 0;
     }
     const body_t *body = object_body(f->response.object);
-    bool all = !over && !full && body_state(body) == BODY_COMPLETE && p->at.at == body_length(body);
-    if (all) {
+    bool all = !over && !full && body_state(body) == BODY_COMPLETE;
+    if (all && !p->headless) {
         full = fetch_pieces_commit(p) == ERR_AGAIN;
         all = !full;
     }
-    if (full && !fetch_pieces_wait(p))
-        over = true;
+    if (full && !fetch_pieces_wait(p)) {
+        over = !p->headless || p->ready == NULL;
+        object_unref(p->ready);
+        p->ready = NULL;
+        p->deaf = true;
+        p->since = 0;
+        if (!over)
+            loop_timer_start(f->deps->loop, &p->again, 0);
+    }
     if (over)
         metrics_add(METRIC_FILLS, LABEL_FILL_BUDGET, 1);
     if (all || over)

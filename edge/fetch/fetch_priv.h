@@ -24,6 +24,10 @@ struct fetch {
     upstream_result_t result;
     const char *upstream_name;
     int64_t head_nanos;
+    struct {
+        object_t *_Atomic piece[FETCH_SLICE_PIECES]; /* of these: what has come */
+        _Atomic bool over;
+    } slice;                          /* where spec.pieces is set */
     fetch_interim_t *_Atomic interim; /* a list that only grows; its owner appends */
     _Atomic bool windowed;            /* not to be stored: readers hold it back, what they have read is freed */
 
@@ -129,6 +133,8 @@ void fetch_parts_keep_cut(fetch_t *f);
 
 /* fetch_pieces.c: responses that are too large for memory. Before the fetch is closed: */
 void fetch_pieces_begin(fetch_t *f);
+/* The same of a body that begins at that place of the whole `head`; which is stored already. */
+void fetch_pieces_begin_at(fetch_t *f, const object_t *head, uint64_t place);
 void fetch_pieces_go_on(fetch_t *f); /* more has come */
 void fetch_pieces_end(fetch_t *f, bool whole);
 void fetch_pieces_stop(fetch_t *f);
@@ -140,9 +146,17 @@ object_t *fetch_pieces_head(fetch_t *f, const object_t *of, uint64_t length, uin
 void fetch_invalidate(fetch_t *f, int status, const fields_t *fields);
 
 /* fetch_fill.c: turns what arrives into a stored response. */
-typedef enum fetch_fill_verdict { FETCH_FILL_OK, FETCH_FILL_AGAIN_UNCONDITIONAL, FETCH_FILL_BAD } fetch_fill_verdict_t;
+typedef enum fetch_fill_verdict {
+    FETCH_FILL_OK,
+    FETCH_FILL_AGAIN_UNCONDITIONAL,
+    FETCH_FILL_BAD,
+    FETCH_FILL_NOT_IT /* a proper answer, and nothing that could be used */
+} fetch_fill_verdict_t;
 fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *fields, int64_t content_length);
 err_t fetch_fill_body(fetch_t *f, span_t bytes);
 void fetch_fill_end(fetch_t *f, upstream_result_t result);
+
+/* fetch_slice.c: the head of what was asked for pieces that are missing */
+fetch_fill_verdict_t fetch_slice_head(fetch_t *f, int status, const fields_t *fields, int64_t content_length);
 
 #endif

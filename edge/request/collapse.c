@@ -64,6 +64,8 @@ static collapse_shard_t *collapse_shard(collapse_t *c, digest_t digest, collapse
 /* Will that fetch bring what this request asks for, without much before it? */
 static bool collapse_brings(request_t *rq, fetch_t *f)
 {
+    if (fetch_pieces_of(f) != NULL)
+        return false;
     if (fetch_range(f).p != NULL)
         return rq->far && span_eq(fetch_range(f), fields_get(&rq->x->fields, SPAN("range")));
     if (!rq->far)
@@ -97,40 +99,52 @@ static bool collapse_joinable(request_t *rq, fetch_t *f)
            reuse_decide(&meta, MARK_NONE, &rq->cc, rq->env->loop->now.wall).use == REUSE_HIT;
 }
 
+static fetch_t *collapse_look(collapse_entry_t *e, bool (*fits)(fetch_t *f, void *arg), void *arg)
+{
+    while (e != NULL && !fits(e->fetch, arg))
+        e = e->next;
+    return e != NULL ? fetch_ref(e->fetch) : NULL;
+}
+
+static fetch_t *collapse_enter_counted(collapse_t *c, digest_t digest, bool (*fits)(fetch_t *f, void *arg), void *arg,
+                                       fetch_t *mine, _Atomic uint32_t *counted)
+{
+    collapse_entry_t **bucket, *fresh = mine != NULL ? mem_alloc(sizeof *fresh) : NULL;
+    collapse_shard_t *s = collapse_shard(c, digest, &bucket);
+    pthread_mutex_lock(&s->mutex);
+    fetch_t *found = collapse_look(*bucket, fits, arg);
+    if (found == NULL && mine != NULL) {
+        *fresh = (collapse_entry_t){.next = *bucket, .fetch = fetch_ref(mine), .counted = counted};
+        *bucket = fresh;
+        fresh = NULL;
+    }
+    pthread_mutex_unlock(&s->mutex);
+    free(fresh);
+    return found;
+}
+
+fetch_t *collapse_running(collapse_t *c, digest_t digest, bool (*fits)(fetch_t *f, void *arg), void *arg, fetch_t *mine)
+{
+    return collapse_enter_counted(c, digest, fits, arg, mine, NULL);
+}
+
+static bool collapse_fits(fetch_t *f, void *arg)
+{
+    return collapse_joinable(arg, f);
+}
+
 static fetch_t *collapse_find(request_t *rq)
 {
-    collapse_entry_t **bucket;
-    collapse_shard_t *s = collapse_shard(rq->env->collapse, rq->key.digest, &bucket);
-    fetch_t *found = NULL;
-    pthread_mutex_lock(&s->mutex);
-    for (collapse_entry_t *e = *bucket; e != NULL && found == NULL; e = e->next)
-        if (collapse_joinable(rq, e->fetch))
-            found = fetch_ref(e->fetch);
-    pthread_mutex_unlock(&s->mutex);
-    return found;
+    return collapse_running(rq->env->collapse, rq->key.digest, collapse_fits, rq, NULL);
 }
 
 /* Enters a new fetch unless another one may be joined by now: then that one, with a reference. */
 static fetch_t *collapse_enter(request_t *rq, fetch_t *mine, _Atomic uint32_t *counted)
 {
-    collapse_entry_t **bucket, *fresh = mem_alloc(sizeof *fresh);
-    collapse_shard_t *s = collapse_shard(rq->env->collapse, rq->key.digest, &bucket);
-    fetch_t *found = NULL;
-    pthread_mutex_lock(&s->mutex);
-    for (collapse_entry_t *e = *bucket; e != NULL && found == NULL; e = e->next)
-        if (collapse_joinable(rq, e->fetch))
-            found = fetch_ref(e->fetch);
-    if (found == NULL) {
-        *fresh = (collapse_entry_t){.next = *bucket, .fetch = fetch_ref(mine), .counted = counted};
-        *bucket = fresh;
-    }
-    pthread_mutex_unlock(&s->mutex);
-    if (found != NULL)
-        free(fresh);
-    return found;
+    return collapse_enter_counted(rq->env->collapse, rq->key.digest, collapse_fits, rq, mine, counted);
 }
 
-static void collapse_settled(fetch_t *f, void *arg)
+void collapse_settled(fetch_t *f, void *arg)
 {
     collapse_entry_t **at, *gone = NULL;
     collapse_shard_t *s = collapse_shard(arg, fetch_key(f)->digest, &at);

@@ -8,6 +8,7 @@
 
 #include "edge/base/clock.h"
 #include "edge/base/mem.h"
+#include "edge/policy/revalidate.h"
 #include "edge/request/request_priv.h"
 #include "edge/store/piece.h"
 
@@ -15,10 +16,19 @@ enum {
     PIECES_SLOTS = 4,                /* of PIECE_BYTES each: what one client may take of the memory */
     PIECES_SENT = 2,                 /* at most, by one send: the others are read meanwhile */
     PIECES_NOW = PIECE_BYTES + 4096, /* bytes of a record that are copied on the loop, if they are in the page cache */
+    PIECES_TRIES = 3,                /* fetches that may fail before a response is cut */
     PIECES_RETRY = 20                /* ms, where memory has no room for a piece */
 };
 
-typedef enum piece_state { PIECE_NONE, PIECE_READING, PIECE_HERE, PIECE_CROWDED, PIECE_MISSING } piece_state_t;
+typedef enum piece_state {
+    PIECE_NONE,
+    PIECE_READING,
+    PIECE_MISSING, /* on disk */
+    PIECE_FETCHING,
+    PIECE_HERE,
+    PIECE_CROWDED, /* memory has no room for it */
+    PIECE_LOST
+} piece_state_t;
 
 /* Outlives the request, if that goes while the disk is being asked. */
 typedef struct piece_read {
@@ -36,12 +46,16 @@ typedef struct piece_slot {
     uint64_t number;
     object_t *piece;
     piece_read_t *read;
+    fetch_reader_t reader;
+    request_t *rq;
+    msec_t since; /* boot */
 } piece_slot_t;
 
 struct request_pieces {
     request_t *rq;
     uint64_t edition, length;
-    loop_timer_t retry;
+    unsigned tries;     /* fetches that have failed, in a row */
+    loop_timer_t retry; /* for room, or for a disk that doesn't answer */
     piece_slot_t slot[PIECES_SLOTS];
 };
 
@@ -116,7 +130,7 @@ static void pieces_done(warm_get_t *g, object_t *o)
 static void pieces_start(request_pieces_t *p, piece_slot_t *s, uint64_t number)
 {
     request_env_t *env = p->rq->env;
-    *s = (piece_slot_t){.state = PIECE_MISSING, .number = number};
+    *s = (piece_slot_t){.state = PIECE_MISSING, .number = number, .rq = p->rq, .since = env->loop->now.boot};
     if (env->warm == NULL)
         return;
     piece_read_t *r = mem_zalloc(sizeof *r);
@@ -146,6 +160,74 @@ static void pieces_start(request_pieces_t *p, piece_slot_t *s, uint64_t number)
     pieces_read_free(r);
 }
 
+/* ---- what is missing ---- */
+
+static void pieces_woken(notice_waiter_t *w)
+{
+    fetch_reader_t *r = CONTAINER_OF(w, fetch_reader_t, waiter);
+    request_fsm_run(CONTAINER_OF(r, piece_slot_t, reader)->rq);
+}
+
+static void pieces_join(request_pieces_t *p, piece_slot_t *s)
+{
+    bool mine;
+    fetch_t *f = p->tries < PIECES_TRIES ? slices_fetch(p->rq, p->rq->object, s->number, &mine) : NULL;
+    if (f == NULL) {
+        s->state = PIECE_LOST;
+        return;
+    }
+    s->state = PIECE_FETCHING;
+    if (!fetch_attach(f, &s->reader, pieces_woken))
+        s->state = PIECE_LOST;
+    else
+        fetch_consumed(&s->reader, UINT64_MAX); /* it takes pieces, not bytes */
+    if (mine)
+        fetch_run(f);
+    else
+        metrics_add(METRIC_COLLAPSED, 0, 1);
+    fetch_unref(f);
+}
+
+/* Has it come? */
+static void pieces_look(request_pieces_t *p, piece_slot_t *s)
+{
+    fetch_t *f = s->reader.fetch;
+    fetch_wait(&s->reader, p->rq->env->loop);
+    bool over = fetch_pieces_over(f); /* before the piece: what was over had all that it would have */
+    s->piece = fetch_piece(f, s->number);
+    if (s->piece == NULL && !over)
+        return;
+    if (fetch_phase(f) == FETCH_FAILED && fetch_result(f) == UPSTREAM_CUT)
+        p->tries = PIECES_TRIES; /* it is another version now */
+    fetch_detach(&s->reader);
+    s->state = s->piece != NULL ? PIECE_HERE : PIECE_MISSING;
+    p->tries = s->piece != NULL ? 0 : p->tries + 1;
+}
+
+static void pieces_fetch(request_pieces_t *p, piece_slot_t *s)
+{
+    while (s->state == PIECE_MISSING) {
+        pieces_join(p, s);
+        if (s->state == PIECE_FETCHING)
+            pieces_look(p, s);
+    }
+}
+
+/* A disk that takes too long is as if it had nothing, if there is another way. */
+static bool pieces_give_up(request_pieces_t *p, piece_slot_t *s)
+{
+    const request_t *rq = p->rq;
+    if (rq->conf->disk.wait <= 0 || rq->env->loop->now.boot - s->since < rq->conf->disk.wait ||
+        revalidate_strong(object_fields(rq->object)).p == NULL)
+        return false;
+    metrics_add(METRIC_DISK_STALLS, 0, 1);
+    s->read->rq = NULL;
+    s->read = NULL;
+    return true;
+}
+
+/* ---- slots ---- */
+
 static void pieces_again(loop_timer_t *t)
 {
     request_fsm_run(CONTAINER_OF(t, request_pieces_t, retry)->rq);
@@ -167,6 +249,7 @@ static void pieces_drop(piece_slot_t *s)
 {
     if (s->read != NULL)
         s->read->rq = NULL;
+    fetch_detach(&s->reader);
     object_unref(s->piece);
     *s = (piece_slot_t){.state = PIECE_NONE};
 }
@@ -179,6 +262,11 @@ void pieces_sent(request_t *rq)
         piece_slot_t *s = &p->slot[i];
         if (s->state == PIECE_CROWDED || s->number < now || s->number >= now + PIECES_SLOTS)
             pieces_drop(s);
+        else if (s->state == PIECE_FETCHING)
+            pieces_look(p, s);
+        else if (s->state == PIECE_READING && s->number == now && pieces_give_up(p, s))
+            s->state = PIECE_MISSING;
+        pieces_fetch(p, s);
     }
 }
 
@@ -192,8 +280,10 @@ static piece_slot_t *pieces_slot(request_pieces_t *p, uint64_t number)
         else if (p->slot[i].number == number)
             return &p->slot[i];
     }
-    if (free_one != NULL)
+    if (free_one != NULL) {
         pieces_start(p, free_one, number);
+        pieces_fetch(p, free_one);
+    }
     return free_one;
 }
 
@@ -217,9 +307,11 @@ size_t pieces_read(request_t *rq, uint64_t end, struct iovec *v, size_t max_v, s
     }
     if (n == 0 && s != NULL && s->state == PIECE_CROWDED)
         loop_timer_start(rq->env->loop, &p->retry, PIECES_RETRY);
-    else
+    else if (n == 0 && s != NULL && s->state == PIECE_READING && rq->conf->disk.wait > 0)
+        loop_timer_start(rq->env->loop, &p->retry, rq->conf->disk.wait);
+    if (s == NULL || s->state != PIECE_CROWDED)
         for (uint64_t ahead = rq->cursor.at / PIECE_BYTES + 1, k = 0;
-             k < PIECES_SENT && ahead * PIECE_BYTES < end && (s == NULL || s->state != PIECE_MISSING); k++, ahead++)
+             k < PIECES_SENT && ahead * PIECE_BYTES < end && (s == NULL || s->state != PIECE_LOST); k++, ahead++)
             (void)pieces_slot(p, ahead);
     return n;
 }
@@ -228,7 +320,7 @@ bool pieces_lost(request_t *rq)
 {
     request_pieces_t *p = pieces_of(rq);
     for (size_t i = 0; i < PIECES_SLOTS; i++)
-        if (p->slot[i].state == PIECE_MISSING && p->slot[i].number == rq->cursor.at / PIECE_BYTES)
+        if (p->slot[i].state == PIECE_LOST && p->slot[i].number == rq->cursor.at / PIECE_BYTES)
             return true;
     return false;
 }

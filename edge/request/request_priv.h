@@ -132,8 +132,9 @@ typedef struct request {
     body_cursor_t cursor;
     request_segment_t whole, *segments;
     size_t segment, segments_n;
-    request_pieces_t *pieces; /* of a response that lies on disk in pieces; NULL: none */
-    span_t synthetic; /* body of an answer of our own */
+    const fields_t *slices_forward; /* slices.c */
+    request_pieces_t *pieces;       /* of a response that lies on disk in pieces; NULL: none */
+    span_t synthetic;               /* body of an answer of our own */
     bool head_sent, writing, flushed;
     char date[DATE_LEN + 1];
     const char *upstream; /* points into the configuration that this request holds */
@@ -188,6 +189,11 @@ bool early_due(request_t *rq);
 /* A fetch in the background (stale-while-revalidate, early refresh), unless one runs or the site's origin has as many
  * as `refill` allows. True: begun. */
 bool collapse_refresh(request_t *rq);
+/* A running fetch for that key that fits (asked under a lock: it only looks), with a reference; where there is none,
+ * `mine` is entered, if that is not NULL. */
+fetch_t *collapse_running(collapse_t *c, digest_t digest, bool (*fits)(fetch_t *f, void *arg), void *arg,
+                          fetch_t *mine);
+void collapse_settled(fetch_t *f, void *collapse); /* on_settled of what was entered */
 void collapse_leave(request_t *rq);
 /* What the next fetch would validate; NULL: nothing may be. */
 object_t *collapse_validates(request_t *rq);
@@ -201,10 +207,14 @@ void collapse_alone(request_t *rq); /* the next fetch is for this request only *
 err_t forward_fields(request_t *rq, bool own, fields_t *out);
 bool forward_signs(const request_t *rq); /* carries a signature over fields that are not in the key */
 
+/* slices.c: a fetch that brings that piece, with a reference; NULL: it can't be had. `*mine`: not yet running. */
+fetch_t *slices_fetch(request_t *rq, object_t *head, uint64_t number, bool *mine);
+
 /* pieces.c: the body of a response whose object is the head of pieces (OBJECT_PIECES). */
 /* What was given by pieces_read has been sent. */
 void pieces_sent(request_t *rq);
-/* Bytes from rq->cursor.at on, not beyond `end`; moves the cursor. What it lacks is being read: request_fsm_run follows.
+/* Bytes from rq->cursor.at on, not beyond `end`; moves the cursor. What it lacks is being read: request_fsm_run
+ * follows.
  */
 size_t pieces_read(request_t *rq, uint64_t end, struct iovec *v, size_t max_v, size_t max_bytes);
 /* What comes next isn't there any more. */

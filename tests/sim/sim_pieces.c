@@ -17,7 +17,9 @@ enum { LENGTH = 5 * PIECE_BYTES + 12345, BLOCK = 100 * 1000 };
 
 static world_t *pieces_world(void)
 {
-    return world_open(&(world_options_t){.disk = true, .more = "memory: {size: 8MiB, max_object: 256KiB}"});
+    return world_open(&(world_options_t){
+        .disk = true,
+        .more = "memory: {size: 8MiB, max_object: 256KiB}\ndisk: {path: unused, size: 64MiB, wait: 10s, slice: 1MiB}"});
 }
 
 /* The byte at that place, of one version or another. */
@@ -92,6 +94,12 @@ static void stored(world_t *w, const char *fields)
     answers(w, fields, 'a');
     is(c, 200, 0, LENGTH, 'a');
     cr_expect(world_says(c, "cache-status", "fwd=uri-miss; fwd-status=200; stored"));
+}
+
+static bool any(const object_t *o, void *arg)
+{
+    (void)o, (void)arg;
+    return true;
 }
 
 static store_fate_t everything(object_t *o, void *arg)
@@ -328,5 +336,180 @@ Test(sim_pieces, a_disk_that_takes_nothing_is_given_up)
     world_get(w, 0, "/a", NULL);
     world_disk(w);
     cr_expect_eq(w->calls, 2, "it isn't stored");
+    world_free(w);
+}
+
+/* ---- pieces that are missing ---- */
+
+/* A purge by URL drops the pieces with the head; this drops a piece alone, as the disk does when it is full. */
+static void drops(world_t *w, uint64_t number)
+{
+    object_t *head = NULL;
+    cache_key_t key;
+    arena_t a;
+    arena_init(&a, 0);
+    fields_t none;
+    fields_init(&none, &a);
+    key_rules_t rules = {0};
+    cr_assert_eq(key_make(&a, SPAN("http"), SPAN("site.example"), SPAN("/a"), &rules, &none, &key), ERR_OK);
+    head = store_peek(w->store, key.digest, any, NULL);
+    cr_assert(head != NULL && object_pieces(head));
+    warm_remove(w->warm, piece_digest(head, piece_edition_of(head), number), 0);
+    world_disk(w);
+    object_unref(head);
+    arena_release(&a);
+}
+
+static void asked(world_t *w, const char *range, const char *if_range)
+{
+    const fields_t *f = &world_last_call(w)->fields;
+    span_t r = fields_get(f, SPAN("range")), i = fields_get(f, SPAN("if-range"));
+    cr_expect(span_eq(r, span_str(range)), "Range %.*s", SPAN_ARG(r));
+    cr_expect(span_eq(i, span_str(if_range)), "If-Range %.*s", SPAN_ARG(i));
+}
+
+/* The upstream's answer to a request for a slice. */
+static void brings(world_t *w, uint64_t from, uint64_t to, char version, const char *fields)
+{
+    char lines[256];
+    world_call_t *call = world_last_call(w);
+    snprintf(lines, sizeof lines, "%s\ncontent-range: bytes %llu-%llu/%d", fields, (unsigned long long)from,
+             (unsigned long long)to - 1, LENGTH);
+    world_head(w, call, 206, lines, (int64_t)(to - from));
+    sends(w, call, from, to, version);
+    if (call->open)
+        world_end(w, call, UPSTREAM_OK);
+    world_pass(w, 10);
+    world_disk(w);
+}
+
+enum { SLICE = 1024 * 1024 };
+
+Test(sim_pieces, a_missing_piece_is_fetched_with_its_slice_once_for_all)
+{
+    world_t *w = pieces_world();
+    stored(w, FRESH);
+    drops(w, 2);
+    world_client_t *c[4];
+    for (unsigned i = 0; i < 4; i++)
+        c[i] = world_get(w, i % 2, "/a", i < 2 ? NULL : "range: bytes=600000-600009");
+    world_disk(w);
+    cr_assert_eq(w->calls, 2, "one for all: %zu", w->calls);
+    asked(w, "bytes=0-1048575", "\"v1\"");
+    brings(w, 0, SLICE, 'a', FRESH);
+    for (int i = 0; i < 20; i++) {
+        world_disk(w);
+        world_pass(w, 5);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        is(c[i], 200, 0, LENGTH, 'a');
+    for (unsigned i = 2; i < 4; i++)
+        is(c[i], 206, 600000, 600010, 'a');
+    is(gets(w, 0, NULL), 200, 0, LENGTH, 'a');
+    cr_expect_eq(w->calls, 2);
+    drops(w, 5);
+    c[0] = world_get(w, 0, "/a", "range: bytes=-1");
+    world_disk(w);
+    asked(w, "bytes=1048576-1323064", "\"v1\"");
+    brings(w, SLICE, LENGTH, 'a', FRESH);
+    is(c[0], 206, LENGTH - 1, LENGTH, 'a');
+    world_free(w);
+}
+
+Test(sim_pieces, no_body_is_mixed_from_two_versions)
+{
+    static const struct {
+        const char *fields, *range;
+        int status;
+    } others[] = {
+        {"cache-control: max-age=3600\netag: \"v2\"", "bytes 0-1048575/1323065", 206},
+        {"cache-control: max-age=3600\netag: W/\"v1\"", "bytes 0-1048575/1323065", 206},
+        {"cache-control: max-age=3600", "bytes 0-1048575/1323065", 206},
+        {FRESH, "bytes 0-1048575/1323066", 206},
+        {FRESH, "bytes 1-1048576/1323065", 206},
+        {FRESH, "bytes 0-1048574/1323065", 206},
+        {FRESH, "bytes 0-1048575/*", 206},
+        {"cache-control: max-age=3600\netag: \"v2\"", NULL, 200},
+        {"", NULL, 404},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        world_t *w = pieces_world();
+        stored(w, FRESH);
+        drops(w, 1);
+        world_client_t *c = world_get(w, 0, "/a", NULL);
+        world_disk(w);
+        cr_assert_eq(w->calls, 2);
+        char lines[256];
+        snprintf(lines, sizeof lines, "%s%s%s", others[i].fields, others[i].range != NULL ? "\ncontent-range: " : "",
+                 others[i].range != NULL ? others[i].range : "");
+        world_head(w, world_last_call(w), others[i].status, lines, others[i].range != NULL ? SLICE : LENGTH);
+        world_run(w);
+        cr_expect(c->aborted && c->n == PIECE_BYTES, "case %zu: visibly cut", i);
+        cr_expect_eq(w->calls, 2, "case %zu: asked again", i);
+        world_disk(w);
+        c = world_get(w, 0, "/a", NULL);
+        world_disk(w);
+        cr_assert(w->calls == 3 && !c->head, "case %zu: what is stored is dropped", i);
+        cr_expect(!fields_has(&world_last_call(w)->fields, SPAN("range")));
+        answers(w, "cache-control: max-age=3600\netag: \"v2\"", 'A');
+        is(c, 200, 0, LENGTH, 'A');
+        is(gets(w, 0, NULL), 200, 0, LENGTH, 'A');
+        world_free(w);
+    }
+}
+
+Test(sim_pieces, a_server_that_ignores_range_sends_all_of_it)
+{
+    world_t *w = pieces_world();
+    stored(w, FRESH);
+    drops(w, 1);
+    drops(w, 3);
+    world_client_t *c = world_get(w, 0, "/a", NULL);
+    world_disk(w);
+    cr_assert_eq(w->calls, 2);
+    answers(w, FRESH, 'a');
+    for (int i = 0; i < 20; i++) {
+        world_disk(w);
+        world_pass(w, 5);
+    }
+    is(c, 200, 0, LENGTH, 'a');
+    cr_expect_eq(w->calls, 2);
+    world_free(w);
+}
+
+Test(sim_pieces, without_a_strong_validator_nothing_is_fetched_to_it)
+{
+    world_t *w = pieces_world();
+    stored(w, WEAK);
+    drops(w, 3);
+    world_client_t *c = gets(w, 0, NULL);
+    cr_expect(c->aborted && c->n == 3 * PIECE_BYTES);
+    cr_expect_eq(w->calls, 1);
+    world_disk(w);
+    world_get(w, 0, "/a", NULL);
+    world_disk(w);
+    cr_expect_eq(w->calls, 2, "the next one gets it anew");
+    world_free(w);
+}
+
+Test(sim_pieces, a_slice_that_was_cut_is_asked_for_again)
+{
+    world_t *w = pieces_world();
+    stored(w, FRESH);
+    drops(w, 1);
+    world_client_t *c = world_get(w, 0, "/a", NULL);
+    world_disk(w);
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert_eq(w->calls, 2 + i);
+        world_call_t *call = world_last_call(w);
+        world_head(w, call, 206, FRESH "\ncontent-range: bytes 0-1048575/1323065", SLICE);
+        sends(w, call, 0, i == 0 ? 300000 : SLICE, 'a');
+        world_end(w, call, i == 0 ? UPSTREAM_CUT : UPSTREAM_OK);
+        for (int k = 0; k < 20; k++) {
+            world_disk(w);
+            world_pass(w, 5);
+        }
+    }
+    is(c, 200, 0, LENGTH, 'a');
     world_free(w);
 }

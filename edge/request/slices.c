@@ -1,0 +1,108 @@
+/* Pieces that are missing on disk are fetched by aligned slices (`disk.slice`), one fetch for all who wait for any
+ * piece of one, on whatever loop: like a response that isn't stored yet (collapse.c), but for a part of one that is. */
+#include "edge/policy/revalidate.h"
+#include "edge/request/request_priv.h"
+#include "edge/store/piece.h"
+
+typedef struct slice {
+    request_t *rq;
+    const object_t *head;
+    range_t bytes;
+    span_t range; /* the same as Range says it */
+} slice_t;
+
+/* May this request wait for that fetch? */
+static bool slices_joinable(fetch_t *f, void *arg)
+{
+    const slice_t *s = arg;
+    const object_t *of = fetch_pieces_of(f);
+    request_t *rq = s->rq;
+    return of != NULL && span_eq(fetch_key(f)->text, rq->key.text) && span_eq(fetch_range(f), s->range) &&
+           piece_edition_of(of) == piece_edition_of(s->head) && !fetch_pieces_over(f) &&
+           !fetch_covered(f, rq->env->ledger) && (fetch_past_shields(f) || !purge_in_doubt(rq->env->purge)) &&
+           !lookup_too_old(rq, fetch_started(f));
+}
+
+/* The slice that holds that piece. */
+static range_t slices_range(const request_t *rq, const object_t *head, uint64_t number)
+{
+    uint64_t length = (uint64_t)object_length(head), most = FETCH_SLICE_PIECES;
+    uint64_t pieces = (rq->conf->disk.slice + PIECE_BYTES - 1) / PIECE_BYTES;
+    pieces = pieces > most ? most : pieces < 1 ? 1 : pieces;
+    uint64_t first = number / pieces * pieces * PIECE_BYTES, end = first + pieces * PIECE_BYTES;
+    return (range_t){first, (end < length ? end : length) - 1};
+}
+
+/* What goes up with each of its slices, made once. */
+static const fields_t *slices_forward(request_t *rq)
+{
+    if (rq->slices_forward == NULL) {
+        fields_t *f = arena_zalloc(rq->x->arena, sizeof *f);
+        if (f == NULL || forward_fields(rq, true, f) != ERR_OK)
+            return NULL;
+        rq->slices_forward = f;
+    }
+    return rq->slices_forward;
+}
+
+static fetch_t *slices_new(request_t *rq, object_t *head, const slice_t *s, span_t validator, arena_t *a)
+{
+    const fields_t *all = slices_forward(rq);
+    fields_t forward;
+    fields_init(&forward, a);
+    for (size_t i = 0; all != NULL && i < all->n; i++)
+        fields_add(&forward, all->v[i].name, all->v[i].value);
+    if (all == NULL || fields_add(&forward, SPAN("range"), s->range) != ERR_OK ||
+        fields_add(&forward, SPAN("if-range"), validator) != ERR_OK)
+        return NULL;
+    fetch_spec_t spec = {
+        .upstreams = rq->upstreams,
+        .upstream_labels = rq->upstream_labels,
+        .site = rq->site,
+        .rules = rq->rules,
+        .key = &rq->key,
+        .method = METHOD_GET,
+        .method_name = SPAN("GET"),
+        .request = &rq->x->fields,
+        .forward = &forward,
+        .target = rq->key.query.p != NULL
+                      ? arena_printf(a, "%.*s?%.*s", SPAN_ARG(rq->key.path), SPAN_ARG(rq->key.query))
+                      : rq->key.path,
+        .share = true,
+        .hops = rq->from_tier ? rq->tier.hops : SPAN_NONE,
+        .past_shields = purge_in_doubt(rq->env->purge),
+        .pieces = head,
+        .range = s->range,
+        .slice = s->bytes,
+        .began = ledger_head(rq->env->ledger),
+        .on_settled = collapse_settled,
+        .arg = rq->env->collapse,
+    };
+    return fetch_new(&rq->env->fetch, &spec);
+}
+
+fetch_t *slices_fetch(request_t *rq, object_t *head, uint64_t number, bool *mine)
+{
+    arena_t scratch; /* a long response takes many slices */
+    arena_init(&scratch, 0);
+    span_t validator = revalidate_strong(object_fields(head));
+    range_t bytes = slices_range(rq, head, number);
+    slice_t s = {
+        rq, head, bytes,
+        arena_printf(&scratch, "bytes=%llu-%llu", (unsigned long long)bytes.first, (unsigned long long)bytes.last)};
+    fetch_t *f = collapse_running(rq->env->collapse, rq->key.digest, slices_joinable, &s, NULL);
+    *mine = false;
+    if (f == NULL && validator.p != NULL && rq->env->warm != NULL) {
+        fetch_t *fresh = slices_new(rq, head, &s, validator, &scratch);
+        if (fresh != NULL) {
+            f = collapse_running(rq->env->collapse, rq->key.digest, slices_joinable, &s, fresh);
+            *mine = f == NULL;
+            if (*mine)
+                f = fresh;
+            else
+                fetch_unref(fresh);
+        }
+    }
+    arena_release(&scratch);
+    return f;
+}
