@@ -1,4 +1,4 @@
-/* What exchange_h2o.c and exchange_tunnel.c know of each other. */
+/* What exchange_h2o.c, exchange_request.c and exchange_tunnel.c know of each other. */
 #ifndef BRINK_SERVE_EXCHANGE_PRIV_H
 #define BRINK_SERVE_EXCHANGE_PRIV_H
 
@@ -40,6 +40,9 @@ void exchange_h2o_hold(exchange_h2o_t *e, const struct iovec *v, size_t n, excha
 /* A head before the last, written to the socket behind what is being written so. The text lives with the exchange. */
 void exchange_h2o_tell_next(exchange_h2o_t *e, span_t text);
 bool exchange_h2o_is_framing(span_t name);
+
+/* exchange_request.c: 0, or the status of a refusal. */
+int exchange_request_fill(exchange_h2o_t *e, h2o_req_t *req);
 
 /* exchange_tunnel.c */
 void exchange_tunnel_open(exchange_h2o_t *e, const fields_t *fields);
