@@ -102,10 +102,10 @@ size_t uri_remove_dot_segments(char *path, size_t n)
     return to; /* the last segment left something, at least a '/' */
 }
 
-/* Length of the separator at the front of `s`: a slash, or an encoded slash or backslash. */
+/* Length of the separator at the front of `s`, which isn't empty: a slash, a backslash, or one of them encoded. */
 static size_t separator(span_t s)
 {
-    if (s.n > 0 && (s.p[0] == '/' || s.p[0] == '\\'))
+    if (s.p[0] == '/' || s.p[0] == '\\')
         return 1;
     return span_starts(s, SPAN("%2F")) || span_starts(s, SPAN("%5C")) ? 3 : 0;
 }

@@ -277,6 +277,17 @@ Test(corners, upgrades)
     cr_expect_null(upgrade_select(SPAN("irc, tcp"), allowed, 2, METHOD_GET, &request, &a).p, "no memory for both");
 }
 
+Test(corners, dots_between_separators)
+{
+    static const struct {
+        const char *path;
+        bool hides;
+    } rows[] = {{"/a\\..", true}, {"/a\\.b", false}, {"/%5C../b", true},
+                {"/%2F.", true},  {"/...", false},   {"/", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        cr_expect_eq(uri_hides_dots(span_str(rows[i].path)), rows[i].hides, "%s", rows[i].path);
+}
+
 Test(corners, hosts)
 {
     char out[128];
