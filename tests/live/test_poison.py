@@ -78,6 +78,15 @@ def test_hosts():
             c.send(f"GET /h/x HTTP/1.1\r\n{raw}\r\n\r\n")
             assert c.response().status == 400, raw
     assert MARK not in node.get("/h/x").text
+    # HTTP/2: a Host beside :authority (RFC 9113 8.3.1), another scheme than that of the connection
+    with node.h2(tls=False) as c:
+        c.h2.config.validate_outbound_headers = False
+        r = c.get("/h/h2", headers={"host": f"{MARK}.example"})
+        assert r.status == 400 or MARK not in r.text, r
+        c.scheme = "https"
+        r = c.get("/h/h2")
+        assert r.status == 400 or "x-forwarded-proto: http\n" in r.text.lower(), r
+    assert MARK not in node.get("/h/h2").text
     # absolute form: its authority counts, and is what goes up
     with node.conn() as c:
         c.send(f"GET http://test.example/h/abs HTTP/1.1\r\nHost: {MARK}.example\r\n\r\n")
