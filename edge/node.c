@@ -221,6 +221,7 @@ err_t node_open(const conf_t *conf, const node_inherited_t *inherited, node_t **
         e = node_open_disk(n, &a, patience, err);
     if (e == ERR_OK) {
         node_upkeep_init(&n->upkeep, n->store, n->purge, n->collapse, conf->disk.present);
+        node_memory_init(&n->memory, n->store, conf->memory.size);
         node_admin_open(n);
     }
     arena_release(&a);
@@ -301,6 +302,7 @@ bool node_tick(node_t *n, char *err)
 {
     node_test_stall(n);
     node_upkeep_tick(&n->upkeep, atomic_load(&n->warm), clock_now());
+    node_memory_tick(&n->memory, node_memory_resident(), clock_now().boot);
     upstreams_t *u = node_upstreams(n);
     upstreams_sweep(u, clock_now().boot);
     upstreams_unref(u);

@@ -8,6 +8,7 @@
 #include "edge/admin/admin.h"
 #include "edge/fetch/resolve.h"
 #include "edge/node.h"
+#include "edge/node_memory.h"
 #include "edge/node_upkeep.h"
 #include "edge/store/seen.h"
 #include "edge/worker.h"
@@ -46,6 +47,7 @@ struct node {
     bool purge_started;
     atomic_bool draining;
     node_upkeep_t upkeep;
+    node_memory_t memory;
 
     pthread_mutex_t mutex;  /* guards upstreams, refused */
     upstreams_t *upstreams; /* of the configuration in force */
