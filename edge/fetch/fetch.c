@@ -94,7 +94,7 @@ fetch_t *fetch_new(fetch_deps_t *deps, const fetch_spec_t *spec)
     if (spec->validate != NULL)
         object_ref(spec->validate);
     if (spec->pieces != NULL)
-        object_ref(spec->pieces);
+        atomic_init(&f->slice.of, object_ref(spec->pieces));
     if (spec->part != NULL) { /* the response may be as old as this part of it */
         object_ref(spec->part);
         msec_t started = object_meta(spec->part).request_time;
@@ -130,7 +130,7 @@ void fetch_unref(fetch_t *f)
     free(f->response.full);
     object_unref(f->spec.validate);
     object_unref(f->spec.part);
-    object_unref(f->spec.pieces);
+    object_unref(atomic_load_explicit(&f->slice.of, memory_order_relaxed));
     for (size_t i = 0; i < FETCH_SLICE_PIECES; i++)
         object_unref(atomic_load_explicit(&f->slice.piece[i], memory_order_relaxed));
     for (fetch_interim_t *i = atomic_load_explicit(&f->interim, memory_order_relaxed), *next; i != NULL; i = next) {
@@ -222,7 +222,12 @@ span_t fetch_range(const fetch_t *f)
 
 const object_t *fetch_pieces_of(const fetch_t *f)
 {
-    return f->spec.pieces;
+    return atomic_load_explicit(&f->slice.of, memory_order_acquire);
+}
+
+uint64_t fetch_slice_first(const fetch_t *f)
+{
+    return f->spec.slice.first;
 }
 
 bool fetch_past_shields(const fetch_t *f)

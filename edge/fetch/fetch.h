@@ -73,9 +73,10 @@ typedef struct fetch_spec {
     object_t *part; /* stored part of which the rest is asked for (RFC 9111 3.4); NULL: none. Checked to `began` and
                        without a mark */
     object_t *pieces; /* head of which `range` brings pieces that are missing (fetch_slice.c); NULL: none */
-    range_t slice;    /* then: `range` in numbers, beginning with a piece, of FETCH_SLICE_PIECES at most */
-    span_t range;     /* .p NULL: the whole is asked for; else the one range that `forward` asks for */
-    uint64_t began;   /* ledger position read before */
+    range_t slice;  /* then, or where it may turn out to be such: `range` in numbers, from the beginning of a piece on,
+                       of  FETCH_SLICE_PIECES at most; else 0 to 0 */
+    span_t range;   /* .p NULL: the whole is asked for; else the one range that `forward` asks for */
+    uint64_t began; /* ledger position read before */
     /* Called on the owner's loop when nobody new may join (settled: ended, or not to be shared). Once. */
     void (*on_settled)(fetch_t *f, void *arg);
     void *arg;
@@ -90,6 +91,7 @@ typedef struct fetch_response {
     bool validated;      /* a stored response was freshened by a 304 */
     bool sharable;       /* others may use it and it will be stored if it ends well */
     bool passing;        /* sharable, but kept in pieces on disk: readers of now get all of it, from the beginning */
+    bool sliced;         /* it brings pieces of what is stored by now: look it up there */
     bool stale_from_shield;
     bool via_shield;
     bool bodiless;       /* answers HEAD: the length is what the head said, not that of the body */
@@ -119,8 +121,10 @@ msec_t fetch_started(const fetch_t *f); /* wall; of its oldest bytes */
 uint64_t fetch_began(const fetch_t *f); /* the lowest ledger position that its response may carry */
 const cache_key_t *fetch_key(const fetch_t *f);
 bool fetch_shares(const fetch_t *f);
-span_t fetch_range(const fetch_t *f);              /* as in the spec */
-const object_t *fetch_pieces_of(const fetch_t *f); /* as in the spec */
+span_t fetch_range(const fetch_t *f); /* as in the spec */
+/* Head of the pieces that it brings: as in the spec, or what it turned out to be (before STREAMING); NULL: none. */
+const object_t *fetch_pieces_of(const fetch_t *f);
+uint64_t fetch_slice_first(const fetch_t *f); /* as in the spec */
 /* A piece that a fetch with spec.pieces has brought so far, with a reference; NULL: not yet. Any thread. */
 object_t *fetch_piece(const fetch_t *f, uint64_t number);
 /* It brings no more of them. Any thread; ask before fetch_piece. */

@@ -253,7 +253,7 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
     if (status == 304 && !fetch_fill_conditional(&f->forward))
         return FETCH_FILL_BAD; /* nobody asked whether anything was modified: there is no content to speak of */
 
-    if (f->spec.pieces != NULL)
+    if (fetch_pieces_of(f) != NULL)
         return fetch_slice_head(f, status, &fields, content_length);
     if (f->completing && (status == 206 || status == 416)) {
         fields_t whole;
@@ -288,9 +288,10 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
     bool keep = f->spec.share || fetch_fill_represents(f, &fields);
     bool wanted = keep && r->storable == STORABLE_YES && !r->stale_from_shield;
     bool pieces = wanted && !part && fetch_fill_in_pieces(f, declared);
-    bool room = wanted && declared <= (int64_t)f->deps->max_object;
+    bool sliced = part && wanted && fetch_slice_found(f, &meta, &fields, content_length);
+    bool room = wanted && !sliced && declared <= (int64_t)f->deps->max_object;
     f->expected = f->spec.method == METHOD_HEAD ? -1 : declared;
-    if (wanted && !room && !pieces)
+    if (wanted && !room && !pieces && !sliced)
         metrics_add(METRIC_FILLS, LABEL_FILL_TOO_BIG, 1);
     if (room && declared > 0 && !fetch_fill_reserve(f, (size_t)declared + FIELDS_MAX_COUNT)) {
         metrics_add(METRIC_FILLS, LABEL_FILL_BUDGET, 1);
@@ -298,10 +299,13 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
     }
     if (part &&
         room) { /* each use makes its own Content-Range; who it was fetched for is told what the upstream said */
-        if (r->full == NULL && fetch_fill_full(f, &all, now) != ERR_OK)
+        bool as_asked = f->spec.slice.last == 0;
+        if (as_asked && r->full == NULL && fetch_fill_full(f, &all, now) != ERR_OK)
             return FETCH_FILL_BAD;
         fields_remove(&fields, SPAN("content-range"));
     } else if (part) { /* it passes as it came */
+        if (sliced)
+            fields_remove(&fields, SPAN("content-range"));
         meta.flags &= ~(uint32_t)(STORED_PART | STORED_PART_ALONE);
         meta.part_first = 0;
     }
@@ -318,6 +322,10 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
         fetch_parts_stamp(f, r->object);
         if (fetch_parts_before(f) != ERR_OK)
             return FETCH_FILL_BAD;
+    }
+    if (sliced) {
+        fetch_slice_begin(f);
+        return FETCH_FILL_OK;
     }
     if (!method_safe(f->spec.method))
         fetch_invalidate(f, status, &fields);

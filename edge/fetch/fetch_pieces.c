@@ -104,7 +104,7 @@ void fetch_pieces_stop(fetch_t *f)
 static void fetch_pieces_show(fetch_t *f, object_t *piece, uint64_t number)
 {
     uint64_t first = f->spec.slice.first / PIECE_BYTES;
-    if (f->spec.pieces == NULL || number < first || number - first >= FETCH_SLICE_PIECES ||
+    if (fetch_pieces_of(f) == NULL || number < first || number - first >= FETCH_SLICE_PIECES ||
         number * PIECE_BYTES > f->spec.slice.last)
         return;
     atomic_store_explicit(&f->slice.piece[number - first], object_ref(piece), memory_order_release);

@@ -25,9 +25,10 @@ struct fetch {
     const char *upstream_name;
     int64_t head_nanos;
     struct {
-        object_t *_Atomic piece[FETCH_SLICE_PIECES]; /* of these: what has come */
+        object_t *_Atomic of;                        /* the head; NULL: it brings no pieces */
+        object_t *_Atomic piece[FETCH_SLICE_PIECES]; /* of spec.slice: what has come */
         _Atomic bool over;
-    } slice;                          /* where spec.pieces is set */
+    } slice;                          /* what is brought for those who wait for pieces */
     fetch_interim_t *_Atomic interim; /* a list that only grows; its owner appends */
     _Atomic bool windowed;            /* not to be stored: readers hold it back, what they have read is freed */
 
@@ -158,5 +159,9 @@ void fetch_fill_end(fetch_t *f, upstream_result_t result);
 
 /* fetch_slice.c: the head of what was asked for pieces that are missing */
 fetch_fill_verdict_t fetch_slice_head(fetch_t *f, int status, const fields_t *fields, int64_t content_length);
+/* Is this storable part, which was asked for on trust, a slice of something that belongs on disk? */
+bool fetch_slice_found(const fetch_t *f, const stored_t *meta, const fields_t *fields, int64_t content_length);
+/* Then its object, whose meta is that of the whole, becomes the head of pieces. */
+void fetch_slice_begin(fetch_t *f);
 
 #endif

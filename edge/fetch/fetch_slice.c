@@ -2,15 +2,18 @@
  * bytes of the same representation are taken (the strong validator and the length of the whole agree, and Content-Range
  * says what was asked for); a server that ignores Range and sends the same whole is taken at its word, and then all of
  * it goes to disk. Anything else is another version, and what is stored of the old one is dropped. */
+#include <stdlib.h>
+
 #include "edge/fetch/fetch_priv.h"
 #include "edge/policy/part.h"
 #include "edge/policy/revalidate.h"
+#include "edge/store/piece.h"
 
 /* Where the body of a response begins within the whole that the pieces belong to; false: it doesn't belong there. */
 static bool fetch_slice_fits(const fetch_t *f, int status, const fields_t *fields, int64_t content_length,
                              uint64_t *place)
 {
-    const object_t *head = f->spec.pieces;
+    const object_t *head = fetch_pieces_of(f);
     stored_t came = {.status = status}, whole = object_meta(head);
     if (!revalidate_same_bytes(object_fields(head), fields))
         return false;
@@ -31,7 +34,7 @@ static bool fetch_slice_disowned(int status)
 
 fetch_fill_verdict_t fetch_slice_head(fetch_t *f, int status, const fields_t *fields, int64_t content_length)
 {
-    object_t *head = f->spec.pieces;
+    object_t *head = atomic_load_explicit(&f->slice.of, memory_order_relaxed);
     fetch_response_t *r = &f->response;
     uint64_t place;
     if (!fetch_slice_fits(f, status, fields, content_length, &place)) {
@@ -48,4 +51,40 @@ fetch_fill_verdict_t fetch_slice_head(fetch_t *f, int status, const fields_t *fi
     fetch_pieces_begin_at(f, head, place);
     atomic_store_explicit(&f->windowed, true, memory_order_seq_cst); /* what was cut isn't needed any more */
     return FETCH_FILL_OK;
+}
+
+/* ---- the first slice of something ---- */
+
+bool fetch_slice_found(const fetch_t *f, const stored_t *meta, const fields_t *fields, int64_t content_length)
+{
+    range_t asked = f->spec.slice;
+    uint64_t whole = (uint64_t)meta->content_length, end = asked.last < whole ? asked.last + 1 : whole;
+    fieldblock_t *block;
+    if (asked.last == 0 || whole <= f->deps->max_object || f->deps->warm == NULL || f->deps->stopping ||
+        (meta->flags & STORED_PART_ALONE) != 0 || (uint64_t)meta->part_first != asked.first ||
+        (uint64_t)content_length != end - asked.first || fieldblock_pack(fields, &block) != ERR_OK)
+        return false;
+    bool strong = revalidate_strong(block).p != NULL;
+    free(block);
+    return strong;
+}
+
+void fetch_slice_begin(fetch_t *f)
+{
+    fetch_response_t *r = &f->response;
+    const object_t *o = r->object;
+    uint64_t whole = (uint64_t)object_meta(o).content_length;
+    object_t *head =
+        fetch_pieces_head(f, o, whole, piece_edition(object_variant(o), revalidate_strong(object_fields(o)), whole));
+    if (f->spec.slice.last >= whole)
+        f->spec.slice.last = whole - 1;
+    ledger_subject_t subject = {
+        .uri = f->key.uri, .uri_digest = f->key.uri_digest, .tags = object_tags(head), .tags_n = head->tags_n};
+    if (ledger_stamp_check(f->deps->ledger, &head->stamp, &subject) < MARK_STRICT &&
+        store_insert(f->deps->store, head, 0) == ERR_OK)
+        warm_put(f->deps->warm, head);
+    atomic_store_explicit(&f->slice.of, head, memory_order_release);
+    r->sharable = r->sliced = true;
+    fetch_pieces_begin_at(f, head, f->spec.slice.first);
+    atomic_store_explicit(&f->windowed, true, memory_order_seq_cst);
 }

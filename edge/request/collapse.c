@@ -67,7 +67,7 @@ static bool collapse_brings(request_t *rq, fetch_t *f)
     if (fetch_pieces_of(f) != NULL)
         return false;
     if (fetch_range(f).p != NULL)
-        return rq->far && span_eq(fetch_range(f), fields_get(&rq->x->fields, SPAN("range")));
+        return rq->far && span_eq(fetch_range(f), rq->range);
     if (!rq->far)
         return true;
     if (fetch_phase(f) != FETCH_STREAMING)
@@ -218,7 +218,7 @@ static fetch_t *collapse_new_fetch(request_t *rq, bool share, bool background)
     if (validate != NULL && atomic_load(&validate->stamp.checked_to) < rq->began)
         validate = NULL;
     bool ranged = share && rq->stored == NULL && rq->far;
-    if (ranged && fields_add(&forward, SPAN("range"), fields_get(&x->fields, SPAN("range"))) != ERR_OK)
+    if (ranged && fields_add(&forward, SPAN("range"), rq->range) != ERR_OK)
         return NULL;
     if (rq->part != NULL && (!share || rq->stored != NULL || lookup_mark(rq, rq->part) != MARK_NONE ||
                              atomic_load(&rq->part->stamp.checked_to) < rq->began))
@@ -243,7 +243,8 @@ static fetch_t *collapse_new_fetch(request_t *rq, bool share, bool background)
         .optional = background || collapse_stale_allowed(rq),
         .validate = own ? validate : NULL,
         .part = rq->part,
-        .range = ranged ? fields_get(&x->fields, SPAN("range")) : SPAN_NONE,
+        .range = ranged ? rq->range : SPAN_NONE,
+        .slice = ranged ? rq->slice : (range_t){0},
         .began = rq->began,
         .on_settled = share ? collapse_settled : NULL,
         .arg = rq->env->collapse,
@@ -507,10 +508,32 @@ static void collapse_count_shield(const fetch_response_t *r)
         metrics_add(METRIC_HITS, LABEL_TIER_SHIELD, 1);
 }
 
+/* A slice was asked for and is none of something that belongs on disk. Does it hold the range that the client wants? */
+static bool collapse_slice_answers(const request_t *rq, const fetch_response_t *r)
+{
+    range_t ranges[RANGE_MAX];
+    size_t n;
+    return object_meta(r->object).status != 206 ||
+           (object_part(r->object) && r->sharable && lookup_part_answers(rq, r->object, ranges, &n));
+}
+
+/* What was asked for is stored by now, or must be asked for as the client did. */
+static request_go_t collapse_sliced(request_t *rq, const fetch_response_t *r)
+{
+    rq->brought = r->sliced && rq->leader;
+    rq->detail = NULL;
+    collapse_leave(rq);
+    rq->narrow = true;
+    rq->step = REQUEST_LOOKUP;
+    return REQUEST_MORE;
+}
+
 static request_go_t collapse_answered(request_t *rq, fetch_t *f)
 {
     const fetch_response_t *r = fetch_response(f);
     rq->fwd_status = r->upstream_status;
+    if (r->sliced || (rq->slice.last > 0 && fetch_range(f).p != NULL && !collapse_slice_answers(rq, r)))
+        return collapse_sliced(rq, r);
     if (!rq->leader && !collapse_usable(rq, r))
         return collapse_again(rq, r);
     int status = object_meta(r->object).status;

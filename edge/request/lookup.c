@@ -188,8 +188,10 @@ static request_go_t lookup_decide(request_t *rq)
     case REUSE_HIT:
         if (rq->verdict.use == REUSE_HIT && !part && rq->why == NULL && early_due(rq) && collapse_refresh(rq))
             metrics_add(METRIC_EARLY, 0, 1);
-        lookup_count_hit(rq);
-        rq->hit = true;
+        if (!rq->brought)
+            lookup_count_hit(rq);
+        rq->hit = !rq->brought;
+        rq->own |= rq->brought;
         deliver_object(rq, rq->stored);
         return REQUEST_MORE;
     case REUSE_VALIDATE:
@@ -248,12 +250,22 @@ static void lookup_past_note(request_t *rq)
     object_unref(o);
 }
 
+/* What goes up for a far range: where there is a disk, the slice that it begins in, for all who want anything of it. */
+static void lookup_slice(request_t *rq)
+{
+    rq->slice = rq->far && !rq->narrow && rq->env->warm != NULL ? slices_widened(rq) : (range_t){0};
+    rq->range = rq->slice.last > 0 ? arena_printf(rq->x->arena, "bytes=%llu-%llu", (unsigned long long)rq->slice.first,
+                                                  (unsigned long long)rq->slice.last)
+                                   : fields_get(&rq->x->fields, SPAN("range"));
+}
+
 request_go_t lookup_step(request_t *rq)
 {
     if (rq->promotion != NULL)
         return REQUEST_WAIT;
     rq->far = rq->x->method == METHOD_GET && rq->cc.has_range && !fields_has(&rq->x->fields, SPAN("if-range")) &&
               part_far(&rq->x->fields, rq->x->arena);
+    lookup_slice(rq);
     object_t *o = lookup_memory(rq, lookup_match);
     if (o == NULL && rq->stored == NULL && fields_has(&rq->x->fields, SPAN("accept-language")))
         o = lookup_memory(rq, lookup_match_language);

@@ -79,6 +79,8 @@ typedef struct request {
     bool cacheable; /* GET or HEAD that may be looked up */
     bool tried_disk, disk_gave_up;
     bool far;           /* asks for one range that is fetched alone (part_far) */
+    bool narrow;        /* … exactly as it was asked for, not as the slice that it begins in */
+    bool brought;       /* what is delivered from disk was just fetched for this request */
     bool distrust;      /* shield: nothing stored here may answer this edge */
     bool private_fetch; /* its own, uncollapsed, unstored */
     bool alone;         /* its own, uncollapsed: what is stored for the key, or was just fetched, can't be shared */
@@ -133,6 +135,8 @@ typedef struct request {
     request_segment_t whole, *segments;
     size_t segment, segments_n;
     const fields_t *slices_forward; /* slices.c */
+    span_t range;                   /* of a far request, as it goes upstream */
+    range_t slice;                  /* the same, if that is a slice; else 0 to 0 */
     request_pieces_t *pieces;       /* of a response that lies on disk in pieces; NULL: none */
     span_t synthetic;               /* body of an answer of our own */
     bool head_sent, writing, flushed;
@@ -208,6 +212,8 @@ err_t forward_fields(request_t *rq, bool own, fields_t *out);
 bool forward_signs(const request_t *rq); /* carries a signature over fields that are not in the key */
 
 /* slices.c: a fetch that brings that piece, with a reference; NULL: it can't be had. `*mine`: not yet running. */
+/* The slice that a far range begins in; 0 to 0: that can't be told. */
+range_t slices_widened(const request_t *rq);
 fetch_t *slices_fetch(request_t *rq, object_t *head, uint64_t number, bool *mine);
 
 /* pieces.c: the body of a response whose object is the head of pieces (OBJECT_PIECES). */

@@ -17,20 +17,28 @@ static bool slices_joinable(fetch_t *f, void *arg)
     const slice_t *s = arg;
     const object_t *of = fetch_pieces_of(f);
     request_t *rq = s->rq;
-    return of != NULL && span_eq(fetch_key(f)->text, rq->key.text) && span_eq(fetch_range(f), s->range) &&
+    return of != NULL && span_eq(fetch_key(f)->text, rq->key.text) && fetch_slice_first(f) == s->bytes.first &&
            piece_edition_of(of) == piece_edition_of(s->head) && !fetch_pieces_over(f) &&
            !fetch_covered(f, rq->env->ledger) && (fetch_past_shields(f) || !purge_in_doubt(rq->env->purge)) &&
            !lookup_too_old(rq, fetch_started(f));
 }
 
-/* The slice that holds that piece. */
-static range_t slices_range(const request_t *rq, const object_t *head, uint64_t number)
+/* The slice that holds that byte, of a whole of `length`. */
+static range_t slices_at(const request_t *rq, uint64_t place, uint64_t length)
 {
-    uint64_t length = (uint64_t)object_length(head), most = FETCH_SLICE_PIECES;
     uint64_t pieces = (rq->conf->disk.slice + PIECE_BYTES - 1) / PIECE_BYTES;
-    pieces = pieces > most ? most : pieces < 1 ? 1 : pieces;
-    uint64_t first = number / pieces * pieces * PIECE_BYTES, end = first + pieces * PIECE_BYTES;
-    return (range_t){first, (end < length ? end : length) - 1};
+    pieces = pieces > FETCH_SLICE_PIECES ? FETCH_SLICE_PIECES : pieces < 1 ? 1 : pieces;
+    uint64_t bytes = pieces * PIECE_BYTES, first = place / bytes * bytes;
+    return (range_t){first, (length - first > bytes ? first + bytes : length) - 1};
+}
+
+range_t slices_widened(const request_t *rq)
+{
+    range_t ranges[RANGE_MAX];
+    size_t n;
+    span_t asked = fields_get(&rq->x->fields, SPAN("range"));
+    bool suffix = range_parse(asked, INT64_MAX / 2, ranges, &n) != RANGE_PARTIAL || ranges[0].first > INT64_MAX / 4;
+    return suffix ? (range_t){0} : slices_at(rq, ranges[0].first, INT64_MAX);
 }
 
 /* What goes up with each of its slices, made once. */
@@ -86,7 +94,7 @@ fetch_t *slices_fetch(request_t *rq, object_t *head, uint64_t number, bool *mine
     arena_t scratch; /* a long response takes many slices */
     arena_init(&scratch, 0);
     span_t validator = revalidate_strong(object_fields(head));
-    range_t bytes = slices_range(rq, head, number);
+    range_t bytes = slices_at(rq, number * PIECE_BYTES, (uint64_t)object_length(head));
     slice_t s = {
         rq, head, bytes,
         arena_printf(&scratch, "bytes=%llu-%llu", (unsigned long long)bytes.first, (unsigned long long)bytes.last)};

@@ -513,3 +513,103 @@ Test(sim_pieces, a_slice_that_was_cut_is_asked_for_again)
     is(c, 200, 0, LENGTH, 'a');
     world_free(w);
 }
+
+/* ---- ranges of what isn't stored ---- */
+
+Test(sim_pieces, ranges_of_one_cold_slice_are_one_request)
+{
+    world_t *w = pieces_world();
+    static const char *const ranges[] = {"range: bytes=1100000-1100009", "range: bytes=1048576-1048577",
+                                         "range: bytes=1300000-1300003", "range: bytes=1323000-"};
+    static const uint64_t from[] = {1100000, 1048576, 1300000, 1323000}, to[] = {1100010, 1048578, 1300004, LENGTH};
+    world_client_t *c[8];
+    for (unsigned i = 0; i < 8; i++)
+        c[i] = world_get(w, i / 4, "/a", ranges[i % 4]);
+    world_disk(w);
+    cr_assert_eq(w->calls, 1, "%zu", w->calls);
+    cr_expect(span_eq(fields_get(&world_last_call(w)->fields, SPAN("range")), SPAN("bytes=1048576-2097151")));
+    brings(w, SLICE, LENGTH, 'a', FRESH);
+    for (int i = 0; i < 10; i++) {
+        world_disk(w);
+        world_pass(w, 5);
+    }
+    for (unsigned i = 0; i < 8; i++)
+        is(c[i], 206, from[i % 4], to[i % 4], 'a');
+    cr_expect(world_says(c[0], "cache-status", "fwd=uri-miss; fwd-status=206"), "%.*s",
+              SPAN_ARG(world_field(c[0], "cache-status")));
+    c[0] = gets(w, 0, "range: bytes=1048576-1323064");
+    is(c[0], 206, SLICE, LENGTH, 'a');
+    cr_expect(world_says(c[0], "cache-status", "; hit") &&
+              world_says(c[0], "content-range", "1048576-1323064/1323065"));
+    cr_expect_eq(w->calls, 1);
+    c[0] = world_get(w, 0, "/a", NULL); /* what is missing for the whole is the other slice */
+    world_disk(w);
+    cr_assert_eq(w->calls, 2);
+    asked(w, "bytes=0-1048575", "\"v1\"");
+    brings(w, 0, SLICE, 'a', FRESH);
+    for (int i = 0; i < 10; i++) {
+        world_disk(w);
+        world_pass(w, 5);
+    }
+    is(c[0], 200, 0, LENGTH, 'a');
+    forget(w);
+    is(gets(w, 1, NULL), 200, 0, LENGTH, 'a');
+    cr_expect_eq(w->calls, 2);
+    world_free(w);
+}
+
+Test(sim_pieces, a_slice_of_something_small_is_a_part)
+{
+    world_t *w = world_open(&(world_options_t){
+        .disk = true,
+        .more = "memory: {size: 8MiB, max_object: 2MiB}\ndisk: {path: unused, size: 64MiB, slice: 1MiB}"});
+    world_client_t *c = world_get(w, 0, "/a", "range: bytes=1100000-1100009");
+    world_disk(w);
+    brings(w, SLICE, LENGTH, 'a', FRESH);
+    is(c, 206, 1100000, 1100010, 'a');
+    cr_expect(world_says(c, "content-range", "bytes 1100000-1100009/1323065"));
+    is(gets(w, 0, "range: bytes=-1"), 206, LENGTH - 1, LENGTH, 'a');
+    cr_expect_eq(w->calls, 1);
+    world_free(w);
+}
+
+Test(sim_pieces, a_slice_that_is_not_it_is_asked_for_as_it_was)
+{
+    static const struct {
+        const char *fields, *range;
+        int status;
+        int64_t length;
+        bool again;
+    } answers_[] = {
+        {"cache-control: no-store\netag: \"v1\"", "bytes 1048576-2097151/9000000", 206, SLICE, true},
+        {FRESH, "bytes 1048576-1099999/1100000", 206, 51424, false}, /* what the client wants isn't there */
+        {FRESH, "bytes 1048577-2097151/9000000", 206, SLICE - 1, true},
+        {FRESH, "bytes */5", 416, 0, false},
+    };
+    for (size_t i = 0; i < sizeof answers_ / sizeof *answers_; i++) {
+        world_t *w = pieces_world();
+        world_client_t *c = world_get(w, 0, "/a", "range: bytes=1100000-1100009");
+        world_disk(w);
+        char lines[256];
+        snprintf(lines, sizeof lines, "%s\ncontent-range: %s", answers_[i].fields, answers_[i].range);
+        world_head(w, world_last_call(w), answers_[i].status, lines, answers_[i].length);
+        world_run(w);
+        world_disk(w);
+        cr_expect_eq(w->calls, answers_[i].again ? 2 : 1, "case %zu", i);
+        if (answers_[i].again) {
+            cr_expect(span_eq(fields_get(&world_last_call(w)->fields, SPAN("range")), SPAN("bytes=1100000-1100009")),
+                      "case %zu", i);
+            world_head(w, world_last_call(w), 206, FRESH "\ncontent-range: bytes 1100000-1100009/1323065", 10);
+            char *all = bytes('a');
+            world_bytes(w, world_last_call(w), all + 1100000, 10);
+            free(all);
+            world_end(w, world_last_call(w), UPSTREAM_OK);
+            is(c, 206, 1100000, 1100010, 'a');
+        } else {
+            if (answers_[i].length == 0)
+                world_end(w, world_last_call(w), UPSTREAM_OK);
+            cr_expect(c->done && c->status == 416, "case %zu", i);
+        }
+        world_free(w);
+    }
+}
