@@ -17,7 +17,8 @@ static void fetch_fsm_finish(fetch_t *f)
 {
     f->ended = true;
     f->call = NULL;
-    fetch_settle(f);
+    if (f->pieces == NULL || !f->response.sharable || f->response.passing)
+        fetch_settle(f); /* else those who come may still join it, until the disk has what it brought */
     notice_wake(&f->notice);
     fetch_unref(f); /* the running fetch's own */
 }

@@ -31,6 +31,7 @@ struct fetch_pieces {
     uint64_t length;        /* of the whole; UINT64_MAX: not known yet */
     bool headless;          /* the head is stored already */
     bool deaf;              /* the disk was given up: for those who wait alone */
+    object_t *last;         /* that was given to the disk: when it is there, all are */
     object_t *ready;        /* waits for the disk, */
     msec_t since;           /* since then (boot) */
     loop_timer_t again;
@@ -94,8 +95,11 @@ void fetch_pieces_stop(fetch_t *f)
     loop_timer_stop(f->deps->loop, &p->again);
     list_remove(&p->link);
     object_unref(p->ready);
+    object_unref(p->last);
     atomic_store_explicit(&f->slice.over, true, memory_order_release);
     notice_wake(&f->notice);
+    if (f->ended)
+        fetch_settle(f);
     fetch_detach(&p->reader); /* may be the last reference to the fetch */
     free(p);
 }
@@ -209,6 +213,13 @@ static bool fetch_pieces_wait(fetch_pieces_t *p)
     return true;
 }
 
+/* What was queued can't be found yet: whoever came now would ask for it again. */
+static bool fetch_pieces_writing(const fetch_pieces_t *p)
+{
+    return p->last != NULL && !p->deaf && atomic_load_explicit(&p->last->disk_id, memory_order_relaxed) == 0 &&
+           (atomic_load_explicit(&p->last->flags, memory_order_relaxed) & OBJECT_ON_DISK) != 0;
+}
+
 void fetch_pieces_go_on(fetch_t *f)
 {
     fetch_pieces_t *p = f->pieces;
@@ -221,12 +232,15 @@ void fetch_pieces_go_on(fetch_t *f)
         over = e != ERR_OK && e != ERR_EXISTS && !full;
         if (full)
             break;
-        object_unref(p->ready);
+        object_unref(p->last);
+        p->last = p->ready;
         p->ready = NULL;
         p->since = 0;
     }
     const body_t *body = object_body(f->response.object);
     bool all = !over && !full && body_state(body) == BODY_COMPLETE;
+    full = full || (all && fetch_pieces_writing(p));
+    all = all && !full;
     if (all && !p->headless) {
         full = fetch_pieces_commit(p) == ERR_AGAIN;
         all = !full;

@@ -13,8 +13,8 @@
 #include "edge/store/piece.h"
 
 enum {
-    PIECES_SLOTS = 4,                /* of PIECE_BYTES each: what one client may take of the memory */
-    PIECES_SENT = 2,                 /* at most, by one send: the others are read meanwhile */
+    PIECES_SLOTS = 2,                /* of PIECE_BYTES each: what one client may take of the memory */
+    PIECES_SENT = 1,                 /* at most, by one send: the others are read meanwhile */
     PIECES_NOW = PIECE_BYTES + 4096, /* bytes of a record that are copied on the loop, if they are in the page cache */
     PIECES_TRIES = 3,                /* fetches that may fail before a response is cut */
     PIECES_RETRY = 20                /* ms, where memory has no room for a piece */

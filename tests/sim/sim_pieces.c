@@ -52,14 +52,23 @@ static void sends(world_t *w, world_call_t *call, uint64_t from, uint64_t to, ch
     free(all);
 }
 
+/* What was cut reaches the disk, and the head comes after it. */
+static void lands(world_t *w)
+{
+    for (int i = 0; i < 5; i++) {
+        world_disk(w);
+        world_pass(w, 5);
+    }
+    world_disk(w);
+}
+
 static void answers(world_t *w, const char *fields, char version)
 {
     world_call_t *call = world_last_call(w);
     world_head(w, call, 200, fields, LENGTH);
     sends(w, call, 0, LENGTH, version);
     world_end(w, call, UPSTREAM_OK);
-    world_pass(w, 10);
-    world_disk(w);
+    lands(w);
 }
 
 static void is(const world_client_t *c, int status, uint64_t from, uint64_t to, char version)
@@ -202,7 +211,7 @@ Test(sim_pieces, memory_stays_bounded_while_it_arrives)
     }
     free(all);
     world_end(w, call, UPSTREAM_OK);
-    world_disk(w);
+    lands(w);
     is(c, 200, 0, LENGTH, 'a');
     world_free(w);
 }
@@ -235,8 +244,7 @@ Test(sim_pieces, a_client_that_leaves_does_not_stop_it)
     cr_assert(call->open);
     sends(w, call, 2 * PIECE_BYTES, LENGTH, 'a');
     world_end(w, call, UPSTREAM_OK);
-    world_pass(w, 10);
-    world_disk(w);
+    lands(w);
     is(gets(w, 0, NULL), 200, 0, LENGTH, 'a');
     cr_expect_eq(w->calls, 1);
     world_free(w);
@@ -269,7 +277,7 @@ Test(sim_pieces, a_purge_while_it_arrives_counts)
     world_purge(w, LEDGER_TAG, "t", MARK_HARD);
     sends(w, call, 2 * PIECE_BYTES, LENGTH, 'a');
     world_end(w, call, UPSTREAM_OK);
-    world_disk(w);
+    lands(w);
     is(c, 200, 0, LENGTH, 'a');
     c = world_get(w, 0, "/a", NULL);
     world_disk(w);
@@ -303,8 +311,7 @@ Test(sim_pieces, a_length_that_is_not_known_before)
     world_head(w, call, 200, FRESH, -1);
     sends(w, call, 0, LENGTH, 'a');
     world_end(w, call, UPSTREAM_OK);
-    world_pass(w, 10);
-    world_disk(w);
+    lands(w);
     is(c, 200, 0, LENGTH, 'a');
     c = gets(w, 0, NULL);
     is(c, 200, 0, LENGTH, 'a');
@@ -379,8 +386,7 @@ static void brings(world_t *w, uint64_t from, uint64_t to, char version, const c
     sends(w, call, from, to, version);
     if (call->open)
         world_end(w, call, UPSTREAM_OK);
-    world_pass(w, 10);
-    world_disk(w);
+    lands(w);
 }
 
 enum { SLICE = 1024 * 1024 };
