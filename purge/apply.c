@@ -80,6 +80,14 @@ static journal_record_t apply_record(const pending_t *d)
                               .json = span_of(d->json, d->json_n)};
 }
 
+void apply_lost(purge_t *p, pending_t *d)
+{
+    d->id = (stream_id_t){0, 0};
+    d->flags &= ~(uint32_t)JOURNAL_DELIVERED;
+    journal_record_t r = apply_record(d);
+    journal_post(p->journal, &(journal_item_t){.record = &r});
+}
+
 void apply_delivered(purge_t *p, pending_t *d, stream_id_t id, bool read_back)
 {
     bool fresh = d->id.ms == 0;
@@ -106,6 +114,18 @@ void apply_delivered(purge_t *p, pending_t *d, stream_id_t id, bool read_back)
     atomic_fetch_sub(&p->undelivered, 1);
     atomic_fetch_sub(&p->undelivered_bytes, d->json_n + d->n * sizeof *d->values);
     apply_pending_free(d);
+}
+
+/* An entry that was trimmed before it could be read back won't come any more, and whoever missed it found the gap: it is
+ * behind the cursor like those that did come. */
+void apply_passed(purge_t *p)
+{
+    for (list_t *n = p->added.next, *next; n != &p->added; n = next) {
+        pending_t *d = LIST_ITEM(n, pending_t, link);
+        next = n->next;
+        if (stream_id_cmp(d->id, purge_cursor_id(p)) <= 0)
+            apply_delivered(p, d, d->id, true);
+    }
 }
 
 void apply_cursor(purge_t *p)

@@ -60,6 +60,8 @@ static bool purge_load_record(void *ctx, const journal_record_t *r)
         d->flags = r->flags;
         d->id = delivered ? id : (stream_id_t){0, 0};
         d->outside = true;
+        if (!(r->flags & (JOURNAL_OWN | JOURNAL_HEARD)) && r->by.n > 0)
+            d->by = mem_dup(r->by.p, r->by.n);
         apply_count(p, &m, PURGE_FROM_JOURNAL);
         ledger_outside(p->ledger, d->values, d->n, d->boot);
         apply_enqueue(p, d);

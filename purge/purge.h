@@ -104,7 +104,8 @@ enum { PURGE_ID_MAX = 160, PURGE_NODES_MAX = 1000 };
 
 typedef struct purge_node_state {
     const char *name;
-    double applied_ms; /* since acceptance, as seen from here; < 0: not yet */
+    double applied_ms; /* from acceptance until it was seen from here to be applied there, which is at the latest when
+                          somebody waits or asks for the receipt; < 0: not yet */
     bool live;         /* has a receipt key */
 } purge_node_state_t;
 

@@ -35,6 +35,7 @@ enum {
     PURGE_MAX_UNDELIVERED_BYTES = 64 * 1024 * 1024,
     PURGE_IN_FLIGHT = 64,     /* entries on their way into the stream at once */
     PURGE_READ_COUNT = 200,   /* entries of one reply */
+    PURGE_SEEN = 32,          /* changes of a node's receipt that are remembered */
     PURGE_MAX_WAITERS = 10000 /* answers and catch-ups that wait at once */
 };
 
@@ -65,7 +66,8 @@ struct submission {
     purge_done_fn *done;
     void *ctx;
     message_wait_t wait;
-    msec_t wall, boot, redis_until, deadline;
+    msec_t wall, boot; /* when it was accepted */
+    msec_t asked, redis_until, deadline;
     double here_ms; /* what it took here */
     uint64_t number, position;
     stream_id_t id;
@@ -78,8 +80,11 @@ struct submission {
 
 typedef struct known_node { /* S */
     char name[JOURNAL_NODE_MAX];
-    stream_id_t applied;
-    msec_t applied_boot; /* when that was first seen */
+    struct {
+        stream_id_t applied;
+        msec_t boot; /* when that was first seen */
+    } seen[PURGE_SEEN]; /* a ring */
+    size_t seen_n;      /* so far */
     bool live;
 } known_node_t;
 
@@ -158,6 +163,8 @@ void apply_gap(purge_t *p, const char *why, bool tell_others); /* found here */
 void apply_baseline(purge_t *p);                               /* what began before now is not trusted */
 void apply_cursor(purge_t *p);                                 /* p->cursor to ledger and journal */
 void apply_delivered(purge_t *p, pending_t *d, stream_id_t id, bool read_back); /* may free d */
+void apply_lost(purge_t *p, pending_t *d); /* Redis lost it: to be entered again, if need be by this node's next life */
+void apply_passed(purge_t *p);             /* of what was entered, all up to the cursor is delivered */
 pending_t *apply_find(purge_t *p, uint64_t number);
 void apply_enqueue(purge_t *p, pending_t *d); /* to the outbox; takes it */
 
@@ -170,6 +177,8 @@ void receipts_tick(purge_t *p);
 void receipts_up(purge_t *p);
 void receipts_applied(purge_t *p);
 void receipts_poll_soon(purge_t *p);
+/* Has that node applied everything up to id, as far as is known here? When that was first seen, on the boot clock. */
+bool receipts_has(const known_node_t *k, stream_id_t id, msec_t *seen);
 /* stream.c, channel.c, outbox.c, catchup.c */
 void stream_up(purge_t *p);
 void stream_down(purge_t *p);

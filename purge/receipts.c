@@ -101,6 +101,23 @@ void receipts_up(purge_t *p)
 
 /* ---- the others' ---- */
 
+static stream_id_t receipts_last(const known_node_t *k)
+{
+    return k->seen_n > 0 ? k->seen[(k->seen_n - 1) % PURGE_SEEN].applied : (stream_id_t){0, 0};
+}
+
+bool receipts_has(const known_node_t *k, stream_id_t id, msec_t *seen)
+{
+    if (stream_id_cmp(receipts_last(k), id) < 0)
+        return false;
+    for (size_t i = k->seen_n; i > 0 && k->seen_n - i < PURGE_SEEN; i--)
+        if (stream_id_cmp(k->seen[(i - 1) % PURGE_SEEN].applied, id) >= 0)
+            *seen = k->seen[(i - 1) % PURGE_SEEN].boot;
+        else
+            break;
+    return true;
+}
+
 typedef struct receipt_asked {
     purge_t *p;
     char name[JOURNAL_NODE_MAX];
@@ -125,9 +142,9 @@ static void receipts_answer(void *ctx, const redisReply *r)
         if (strcmp(k->name, a->name) != 0)
             continue;
         k->live = live;
-        if (live && stream_id_cmp(id, k->applied) != 0) {
-            k->applied = id;
-            k->applied_boot = p->loop.now.boot;
+        if (live && stream_id_cmp(id, receipts_last(k)) != 0) {
+            k->seen[k->seen_n % PURGE_SEEN].applied = id;
+            k->seen[k->seen_n++ % PURGE_SEEN].boot = p->loop.now.boot;
         }
     }
     free(a);

@@ -109,6 +109,7 @@ static void stream_at_end(purge_t *p)
     if (!p->trusted)
         channel_ask(p);
     p->disconnected_since = 0;
+    apply_passed(p);
     receipts_applied(p);
     catchup_run(p);
     stream_wait(p);
@@ -212,6 +213,7 @@ static void stream_probed(void *ctx, const redisReply *r)
         p->probe_best = b->id;
     if (r != NULL && !there && (p->probe_info.first.ms == 0 || stream_id_cmp(b->id, p->probe_info.first) > 0)) {
         p->probes_missing++;
+        apply_lost(p, b->d);
         apply_enqueue(p, b->d);
     } else {
         apply_pending_free(b->d);
@@ -257,8 +259,7 @@ static void stream_unsettle(purge_t *p)
     for (list_t *n; (n = p->added.next) != &p->added;) {
         pending_t *d = LIST_ITEM(n, pending_t, link);
         list_remove(n);
-        d->id = (stream_id_t){0, 0};
-        d->flags &= ~(uint32_t)JOURNAL_DELIVERED;
+        apply_lost(p, d);
         list_push_back(&p->outgoing, &d->link);
     }
 }

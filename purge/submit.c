@@ -28,8 +28,9 @@ static size_t submit_nodes(purge_t *p, const submission_t *s, purge_node_state_t
     for (size_t i = 0; i < p->nodes_n; i++) {
         known_node_t *k = &p->nodes[i];
         bool me = strcmp(k->name, p->o.node) == 0;
-        bool has = me || (s->delivered && stream_id_cmp(k->applied, s->id) >= 0);
-        double ms = me ? s->here_ms : k->applied_boot > s->boot ? (double)(k->applied_boot - s->boot) : 0;
+        msec_t seen = s->boot;
+        bool has = me || (s->delivered && receipts_has(k, s->id, &seen));
+        double ms = me ? s->here_ms : seen > s->boot ? (double)(seen - s->boot) : 0;
         out[n++] = (purge_node_state_t){.name = k->name, .applied_ms = has ? ms : -1, .live = k->live || me};
         self |= me;
     }
@@ -70,11 +71,11 @@ static void submit_answer(purge_t *p, submission_t *s, err_t e)
 
 static bool submit_fleet_has(purge_t *p, const submission_t *s)
 {
+    msec_t seen;
     if (p->polled_at < s->boot) /* what is known of the fleet is older than the purge */
         return false;
     for (size_t i = 0; i < p->nodes_n; i++)
-        if (p->nodes[i].live && strcmp(p->nodes[i].name, p->o.node) != 0 &&
-            stream_id_cmp(p->nodes[i].applied, s->id) < 0)
+        if (p->nodes[i].live && strcmp(p->nodes[i].name, p->o.node) != 0 && !receipts_has(&p->nodes[i], s->id, &seen))
             return false;
     return true;
 }
@@ -237,6 +238,23 @@ static bool submit_own_number(const purge_t *p, span_t id, uint64_t *number)
     return true;
 }
 
+/* What came from others has in its record when it was applied here; it was accepted when it got its ID, by the clock of
+ * Redis. */
+static void submit_found(purge_t *p, submission_t *s, const journal_receipt_t *r)
+{
+    journal_receipt_t own;
+    bool other = r->ms != 0 && (msec_t)r->ms < r->accepted &&
+                 journal_receipt_by_number(p->journal, r->number, &own) == ERR_NOT_FOUND;
+    s->number = r->number;
+    s->position = r->position;
+    s->wall = other ? (msec_t)r->ms : r->accepted;
+    s->here_ms = (double)(r->accepted - s->wall);
+    s->boot = s->asked - (clock_now().wall - s->wall);
+    s->id = (stream_id_t){r->ms, r->seq};
+    s->delivered = r->ms != 0;
+    s->looked_up = true;
+}
+
 /* What was answered or delivered a moment ago may still be on its way to the disk, so "unknown" and "not in the stream"
  * are final only when nothing waits there. */
 static void submit_look_up(purge_t *p, submission_t *s)
@@ -250,12 +268,7 @@ static void submit_look_up(purge_t *p, submission_t *s)
     else if (redis_reply_id(s->receipt_id, &id) == ERR_OK)
         e = journal_receipt_by_id(p->journal, id.ms, id.seq, &r);
     if (e == ERR_OK && (r.ms != 0 || settled)) {
-        s->number = r.number;
-        s->position = r.position;
-        s->wall = r.accepted;
-        s->id = (stream_id_t){r.ms, r.seq};
-        s->delivered = r.ms != 0;
-        s->looked_up = true;
+        submit_found(p, s, &r);
     } else if (settled) {
         s->wait = MESSAGE_WAIT_NONE;
         submit_answer(p, s, e);
@@ -268,7 +281,7 @@ static void submit_receipt_step(purge_t *p, submission_t *s)
         submit_look_up(p, s);
         return; /* s may be gone; the next turn goes on */
     }
-    if (p->polled_at >= s->boot || !purge_commands(p) || p->loop.now.boot >= s->deadline)
+    if (p->polled_at >= s->asked || !purge_commands(p) || p->loop.now.boot >= s->deadline)
         submit_answer(p, s, ERR_OK);
     else
         receipts_poll_soon(p);
@@ -291,7 +304,7 @@ void purge_receipt(purge_t *p, span_t id, purge_done_fn *done, void *ctx)
                         .done = done,
                         .ctx = ctx,
                         .wait = MESSAGE_WAIT_FLEET,
-                        .boot = now.boot,
+                        .asked = now.boot,
                         .deadline = now.boot + PURGE_COMMAND_LIMIT,
                         .unsettled = 1};
     s->receipt_id = span_of(mem_dup(id.p, id.n), id.n);

@@ -140,10 +140,11 @@ class Fleet:
         client = self.client
         if client.pubsub_numsub("cache:invalidate")[0][1] < len(NODES) or not client.exists("brink:purge:recorder"):
             return False
-        return all(s["ready"] and s["purge"]["redis"] == "connected" and s["purge"]["lag_seconds"] == 0 for s in self.statuses())
+        return all(s["ready"] and s["purge"]["redis"] == "connected" and s["purge"]["lag_seconds"] == 0 for s in self.statuses(timeout=1))
 
-    def statuses(self):
-        return [n.status() for n in self.nodes.values()]
+    def statuses(self, timeout=30):
+        """With a short timeout where a node may be stopped: who waits for it can't resume it."""
+        return [n.status(timeout) for n in self.nodes.values()]
 
 
 class Faults:

@@ -35,6 +35,7 @@ class History:
         self.shown = collections.Counter()
         self.watched = []
         self.over = threading.Event()
+        self.healed = 0
         self.offset = time.time() - time.monotonic()
 
     # ---- reading ----
@@ -285,6 +286,7 @@ class History:
                 raise AssertionError(f"{name} has ended with {node.process.child.returncode}")
 
     def heal(self):
+        began = time.monotonic()
         try:
             eventually("all is well again", lambda: self.faults.turn() or not self.faults.open, timeout=HEAL)
             eventually("the fleet answers", lambda: len(self.fleet.nodes["edge-1"].purge(tags=["marker"], wait="fleet")["nodes"]) == len(NODES),
@@ -292,6 +294,7 @@ class History:
             eventually("everything is delivered", lambda: all(s["purge"]["undelivered"] == 0 for s in self.fleet.statuses()), timeout=HEAL)
         except AssertionError as error:
             self.wrong.append(f"{error}; {[s['purge'] for s in self.fleet.statuses()]}")
+        self.healed = time.monotonic() - began
 
     def check(self):
         excuse_lost_entries(self.purges, self.faults.losses, self.faults.kills)
@@ -389,7 +392,7 @@ def one(seed, seconds, kinds, failures, sums):
     line = f"seed {seed}: "
     if history:
         sums.take(history)
-        line += f"{len(history.reads)} answers, {len(history.purges)} purges, faults: {', '.join(f.kind for f in history.faults.all()) or 'none'}, "
+        line += f"{len(history.reads)} answers, {len(history.purges)} purges, faults: {', '.join(f.kind for f in history.faults.all()) or 'none'}, healed in {history.healed:.1f} s, "
     print(line + f"{time.monotonic() - began:.1f} s: {f'{len(wrong)} wrong' if wrong else 'ok'}", flush=True)
     if wrong:
         path = os.path.join(failures, f"history-{seed}.txt")

@@ -238,8 +238,8 @@ class Node:
         assert r.status in (200, 202), r
         return r.json
 
-    def status(self):
-        r = self.admin("/v1/status")
+    def status(self, timeout=30):
+        r = self.admin("/v1/status", timeout=timeout)
         assert r.status == 200, r
         return r.json
 

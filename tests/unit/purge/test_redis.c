@@ -308,6 +308,24 @@ Test(redis, entries_trimmed_unread_are_a_gap)
     cr_assert_eq(test_node_status(&a).gaps, 0);
 }
 
+Test(redis, an_own_entry_that_was_trimmed_before_it_came_back_is_not_waited_for)
+{
+    char cmd[160];
+    test_node_start(&a, false);
+    ready(&a);
+    snprintf(cmd, sizeof cmd, "redis-cli -p %d -r 1000000 XTRIM brink:purge MAXLEN 0 >/dev/null & echo $!", redis.port);
+    FILE *f = popen(cmd, "r");
+    int trimmer = 0;
+    cr_assert(f != NULL && fscanf(f, "%d", &trimmer) == 1 && trimmer > 0);
+    for (int i = 0; i < 500 && test_node_status(&a).gaps < 3; i++)
+        free(test_node_purge(&a, "{\"tags\":[\"t\"]}"));
+    kill(trimmer, SIGKILL);
+    pclose(f);
+    cr_assert_geq(test_node_status(&a).gaps, 3, "none was trimmed in time");
+    free(test_node_purge(&a, "{\"tags\":[\"last\"]}"));
+    TEST_WAIT(test_node_status(&a).undelivered == 0);
+}
+
 Test(redis, a_lost_stream_is_a_gap_and_is_entered_again)
 {
     test_node_start(&a, false);
@@ -375,6 +393,31 @@ Test(redis, a_redis_that_lost_its_last_second)
     ready(&b);
     cr_assert(purged(&b, "lost", began));
     cr_assert_eq(test_node_status(&a).gaps, 1);
+}
+
+Test(redis, what_redis_lost_is_entered_again_by_the_next_life_of_a_node)
+{
+    char cmd[160];
+    test_node_start(&a, false);
+    ready(&a);
+    free(test_node_purge(&a, "{\"tags\":[\"mine\"]}"));
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"theirs\"]}' by other/7");
+    TEST_WAIT(purged(&a, "theirs", 0) && test_node_status(&a).undelivered == 0);
+    test_redis_kill(&redis, SIGKILL);
+    snprintf(cmd, sizeof cmd, "rm -rf %s/appendonlydir", redis.dir);
+    cr_assert_eq(system(cmd), 0);
+    test_redis_start(&redis);
+    /* it finds out what is missing, and can't enter it in this life */
+    test_redis(&redis, "ACL SETUSER default -xadd");
+    TEST_WAIT(test_node_status(&a).gaps >= 1 && test_node_status(&a).undelivered == 2);
+    test_node_stop(&a);
+    test_redis(&redis, "ACL SETUSER default +xadd");
+    cr_assert_eq(entries(), 0);
+    test_node_start(&a, true);
+    ready(&a);
+    TEST_WAIT(entries() == 2 && test_node_status(&a).undelivered == 0);
+    cr_assert_not_null(strstr(test_redis(&redis, "XRANGE brink:purge - +"), "other/7"));
+    cr_assert_not_null(strstr(test_redis(&redis, "XRANGE brink:purge - +"), "edge-1/1"));
 }
 
 Test(redis, what_is_entered_again_for_others_is_not_waited_for_after_that)
