@@ -19,6 +19,7 @@ from fleet import *
 from harness import *
 
 BOUND = 3 * SLOW  # s from an acknowledgement to its effect where no fault is near; it takes milliseconds
+STILL = 0.5      # s that no thread of this program had its turn
 HEAL = 20 * SLOW  # s until everything is well after the last fault
 READERS, WRITERS = 20, 3
 
@@ -244,12 +245,21 @@ class History:
             for item in left:
                 self.watched.remove(item)
 
+    def pulse(self):
+        """A machine that stands still is a fault like any other, whoever's it is."""
+        last = time.monotonic()
+        while not self.over.wait(0.05):
+            now = time.monotonic()
+            if now - last > STILL:
+                self.faults.done.append(Fault("standstill", last, now, {"redis"}))
+            last = now
+
     # ---- the whole ----
 
     def run(self):
         threads = [threading.Thread(target=self.guarded, args=(self.reader, self.rng.random()), daemon=True) for _ in range(READERS)]
         threads += [threading.Thread(target=self.guarded, args=(self.writer, self.rng.random()), daemon=True) for _ in range(WRITERS)]
-        threads.append(threading.Thread(target=self.guarded, args=(self.watcher,), daemon=True))
+        threads += [threading.Thread(target=self.guarded, args=(work,), daemon=True) for work in (self.watcher, self.pulse)]
         # Few faults: a gap makes every node validate everything, which hides what else might be wrong.
         count = self.rng.choice([0, 1, 1, 2, 2, 3, 5, 8])
         times = sorted(self.rng.uniform(0.5, self.seconds - 1) for _ in range(count))
