@@ -41,11 +41,21 @@ void api_reply(api_call_t *c, handler_response_t *r)
     reply->send(reply, r);
 }
 
+/* What HTTP wants beside some status codes (RFC 9110 11.6.1, 15.5.6), whatever the dialect. */
+static void api_status_fields(const api_call_t *c, handler_response_t *r)
+{
+    if (r->status == 401)
+        handler_add(r, "www-authenticate", "Bearer");
+    if (r->status == 405)
+        handler_add(r, "allow", c->allow);
+    if (r->status == 429 || r->status == 503)
+        handler_add(r, "retry-after", "1");
+}
+
 void api_reply_json(api_call_t *c, int status, const char *content_type, json_t *body)
 {
     handler_response_t r = {.status = status};
-    if (status == 429 || status == 503)
-        handler_add(&r, "retry-after", "1");
+    api_status_fields(c, &r);
     char *text = json_dumps(body, JSON_COMPACT);
     json_decref(body);
     handler_text(&r, status, content_type, text != NULL ? text : "{}", text != NULL ? strlen(text) : 2);
@@ -78,6 +88,7 @@ bool api_method(api_call_t *c, method_t method, const char *allow)
 {
     if (c->req->method == method)
         return true;
+    c->allow = allow;
     api_fail(c, 405, "Method not allowed", "use %s", allow);
     return false;
 }
@@ -221,12 +232,7 @@ static void api_own_fail(api_call_t *c, int status, const char *title, const cha
 {
     handler_response_t r = {.status = status};
     handler_problem(&r, status, title, "%s", detail);
-    if (status == 401)
-        handler_add(&r, "www-authenticate", "Bearer");
-    if (status == 405)
-        handler_add(&r, "allow", detail[0] == 'u' ? detail + 4 : detail); /* "use POST" */
-    if (status == 429 || status == 503)
-        handler_add(&r, "retry-after", "1");
+    api_status_fields(c, &r);
     api_reply(c, &r);
 }
 

@@ -19,6 +19,7 @@ struct api_call {
     const handler_request_t *req;
     handler_reply_t *reply;
     const api_dialect_t *dialect;
+    const char *allow; /* of a 405 */
     arena_t arena;
     auth_who_t who;
     message_t message;

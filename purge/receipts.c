@@ -93,6 +93,7 @@ void receipts_up(purge_t *p)
 {
     if (!purge_commands(p))
         return;
+    receipts_poll_soon(p); /* whoever waits for the fleet while Redis is away should hear who is missing */
     if (p->name_checked)
         receipts_applied(p);
     else

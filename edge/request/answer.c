@@ -37,14 +37,16 @@ static void answer_send(answer_t *a)
     fields_add(&out, SPAN("date"), span_of(a->date, DATE_LEN));
     if (a->response.content_type != NULL)
         fields_add(&out, SPAN("content-type"), span_str(a->response.content_type));
-    bool cache_control = false;
+    bool cache_control = false, nosniff = false;
     for (int i = 0; i < a->response.extras; i++) {
         fields_add(&out, span_str(a->response.extra_name[i]), span_str(a->response.extra_value[i]));
         cache_control |= strcmp(a->response.extra_name[i], "cache-control") == 0;
+        nosniff |= strcmp(a->response.extra_name[i], "x-content-type-options") == 0;
     }
     if (!cache_control)
         fields_add(&out, SPAN("cache-control"), SPAN("no-store"));
-    fields_add(&out, SPAN("x-content-type-options"), SPAN("nosniff"));
+    if (!nosniff)
+        fields_add(&out, SPAN("x-content-type-options"), SPAN("nosniff"));
     struct iovec v = {.iov_base = a->response.body, .iov_len = a->response.body_len};
     bool body = x->method != METHOD_HEAD && v.iov_len > 0;
     a->sent = true;

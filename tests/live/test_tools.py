@@ -42,6 +42,32 @@ def test_purge():
     assert code == 0 and out.count("purged") == 3 and body("/a") != before, (code, out, err)
 
 
+def test_a_purge_is_followed_through_the_fleet():
+    redis, origin = Redis(), Origin()
+    tokens = [{"name": "live", "sha256": sha256(TOKEN), "allow": ["purge", "read"]}, {"name": "hand", "sha256": sha256("hand"), "allow": ["purge"]}]
+    nodes = [Node(origins=[origin.url], name=n, redis=redis, config={"admin": {"tokens": tokens}}) for n in ("edge-1", "edge-2")]
+    redis.calm(*nodes)
+    one, two = nodes
+    for token in (TOKEN, "hand"):
+        code, out, err = ctl(one, "purge", "--tag", "t", "--wait", "fleet", token=token)
+        assert code == 0 and "(durable: redis)" in out and sorted(re.findall(r"^  (\S+) applied it after [\d.]+ ms$", out, re.M)) == ["edge-1", "edge-2"], (out, err)
+    # One that is slow: its line comes when it has it, the others' at once.
+    two.process.pause()
+    child = subprocess.Popen([program("brinkctl"), "purge", "--tag", "t", "--wait", "fleet", "--timeout", "60s", "--admin", f"http://127.0.0.1:{one.admin_port}"],
+                             env=dict(os.environ, BRINK_TOKEN=TOKEN), stdout=subprocess.PIPE, text=True)
+    try:
+        assert "purged:" in child.stdout.readline() and "edge-1 applied" in child.stdout.readline() and child.poll() is None
+    finally:
+        two.process.resume()
+    assert re.match(r"  edge-2 applied it after \d+\.\d ms$", child.stdout.readline()) and child.wait(30) == 0
+    child.stdout.close()
+    two.process.pause()
+    for token in (TOKEN, "hand"):
+        code, out, err = ctl(one, "purge", "--tag", "t", "--wait", "fleet", "--timeout", "700ms", token=token)
+        assert code == 4 and "edge-1 applied" in out and "edge-2 has not answered yet" in out, (code, out, err)
+    two.process.resume()
+
+
 def test_refusals():
     origin = Origin()
     node = Node(origins=[origin.url])

@@ -1,20 +1,32 @@
 /* purge: selectors from the command line and from a file, sent as one purge or, where the API's ceilings ask for it, as
  * several one after the other. The exit code is the worst of them: 0 means that every selector is in force where it was
- * asked for. */
+ * asked for.
+ *
+ * Who waits for the fleet sees a line for each node when it has applied the purge: the call itself waits only for a
+ * moment, and what is missing then is asked for by its receipt. A token that may not read has no receipts; then the
+ * call waits, and all lines come with its answer. */
 #include "tools/brinkctl/cmd.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "edge/base/clock.h"
 #include "edge/base/mem.h"
 #include "edge/conf/units.h"
 #include "tools/brinkctl/call.h"
 
 /* Half of what a node accepts in one body (10,000 values, 1 MiB): JSON may write a byte as six. */
 enum { CMD_PURGE_MAX_VALUES = 5000, CMD_PURGE_MAX_BYTES = 128 * 1024, CMD_PURGE_MAX_LINE = 64 * 1024 };
-enum { CMD_PURGE_MARGIN = 10000 /* ms beyond the node's own timeout */, CMD_PURGE_DEFAULT_TIMEOUT = 60000 };
+enum {
+    CMD_PURGE_MARGIN = 10000, /* ms beyond the node's own timeout */
+    CMD_PURGE_WAIT = 5000,    /* ms that the fleet is waited for, unless said otherwise */
+    CMD_PURGE_MOST_WAIT = 600 * 1000,
+    CMD_PURGE_FIRST_WAIT = 250, /* by the call itself */
+    CMD_PURGE_LOOK_EVERY = 100
+};
 
 typedef struct cmd_purge_value {
     const char *member; /* "urls", "tags", "prefixes", "hosts" */
@@ -25,9 +37,10 @@ typedef struct cmd_purge {
     call_t call;
     cmd_purge_value_t *values;
     size_t n, room;
-    bool everything, soft, json;
-    const char *wait, *timeout;
-    msec_t patience;
+    bool everything, soft, json, follow;
+    const char *wait;
+    msec_t timeout;
+    json_t *told; /* names of nodes that a line was printed for */
 } cmd_purge_t;
 
 static void cmd_purge_add(cmd_purge_t *p, const char *member, const char *text, size_t n)
@@ -90,7 +103,8 @@ static bool cmd_purge_selector(cmd_purge_t *p, args_t *a)
     return false;
 }
 
-static void cmd_purge_nodes(const json_t *body)
+/* A line for each node that has it and had none yet. */
+static void cmd_purge_applied(const cmd_purge_t *p, const json_t *body)
 {
     size_t i;
     json_t *node;
@@ -98,11 +112,21 @@ static void cmd_purge_nodes(const json_t *body)
     {
         const char *name = json_string_value(json_object_get(node, "node"));
         json_t *took = json_object_get(node, "applied_ms");
-        printf("  %s applied it", name != NULL ? name : "?");
+        if (name == NULL || json_object_get(p->told, name) != NULL)
+            continue;
+        json_object_set_new(p->told, name, json_true());
+        printf("  %s applied it", name);
         if (json_is_number(took))
             printf(" after %.1f ms", json_number_value(took));
         putchar('\n');
     }
+    fflush(stdout);
+}
+
+static void cmd_purge_others(const json_t *body)
+{
+    size_t i;
+    json_t *node;
     json_array_foreach(json_object_get(body, "missing"), i, node)
         printf("  %s has not answered yet: it applies the purge when it is back\n",
                json_is_string(node) ? json_string_value(node) : "?");
@@ -110,7 +134,41 @@ static void cmd_purge_nodes(const json_t *body)
         printf("  %s is known, but not alive\n", json_is_string(node) ? json_string_value(node) : "?");
 }
 
-static int cmd_purge_answer(const cmd_purge_t *p, const call_answer_t *answer, const char *verb)
+static bool cmd_purge_missing(const json_t *body)
+{
+    return json_array_size(json_object_get(body, "missing")) > 0;
+}
+
+/* Is it in the stream, and everywhere? */
+static bool cmd_purge_reached(const json_t *body)
+{
+    const char *durable = json_string_value(json_object_get(body, "durable"));
+    return durable != NULL && strcmp(durable, "redis") == 0 && !cmd_purge_missing(body);
+}
+
+/* Asks for the receipt until every node is in it or the time is over. Takes body, and returns the latest. */
+static json_t *cmd_purge_follow(const cmd_purge_t *p, json_t *body, msec_t until)
+{
+    char path[600];
+    const char *id = json_string_value(json_object_get(body, "id"));
+    if (id == NULL || snprintf(path, sizeof path, "/v1/purge/%s", id) >= (int)sizeof path)
+        return body;
+    while (!cmd_purge_reached(body) && clock_now().boot < until) {
+        call_answer_t answer;
+        usleep(CMD_PURGE_LOOK_EVERY * 1000);
+        int code = call_do(&p->call, "GET", path, NULL, CMD_PURGE_MARGIN, &answer);
+        json_t *next = code == CALL_EXIT_OK && answer.status == 200 ? call_json(&answer) : NULL;
+        call_answer_release(&answer);
+        if (next == NULL)
+            break;
+        json_decref(body);
+        body = next;
+        cmd_purge_applied(p, body);
+    }
+    return body;
+}
+
+static int cmd_purge_answer(const cmd_purge_t *p, const call_answer_t *answer, const char *verb, msec_t until)
 {
     json_t *body = call_json(answer);
     const char *id = json_string_value(json_object_get(body, "id"));
@@ -118,19 +176,37 @@ static int cmd_purge_answer(const cmd_purge_t *p, const call_answer_t *answer, c
     if (id == NULL || (answer->status != 200 && answer->status != 202 && answer->status != 504)) {
         call_problem(&p->call, answer);
     } else {
-        bool missing = json_array_size(json_object_get(body, "missing")) > 0;
-        code = answer->status == 504 || missing ? CALL_EXIT_PARTIAL : CALL_EXIT_OK;
+        bool partial = answer->status == 504 || cmd_purge_missing(body);
         if (p->json) {
             json_dumpf(body, stdout, JSON_COMPACT);
             putchar('\n');
         } else {
             const char *durable = json_string_value(json_object_get(body, "durable"));
             printf("%s %s (durable: %s)\n", verb, id, durable != NULL ? durable : "?");
-            cmd_purge_nodes(body);
+            json_object_clear(p->told);
+            cmd_purge_applied(p, body);
+            if (answer->status == 504 && p->follow) {
+                body = cmd_purge_follow(p, body, until);
+                partial = !cmd_purge_reached(body);
+            }
+            cmd_purge_others(body);
         }
+        code = partial ? CALL_EXIT_PARTIAL : CALL_EXIT_OK;
     }
     json_decref(body);
     return code;
+}
+
+/* May this token ask for receipts? Of a purge that can't be, in order not to purge first. */
+static bool cmd_purge_may_follow(const cmd_purge_t *p)
+{
+    call_answer_t answer;
+    if (p->json || p->wait == NULL || strcmp(p->wait, "fleet") != 0)
+        return false;
+    bool may = call_do(&p->call, "GET", "/v1/purge/0-0", NULL, CMD_PURGE_MARGIN, &answer) == CALL_EXIT_OK &&
+               answer.status == 404;
+    call_answer_release(&answer);
+    return may;
 }
 
 /* Sends values[from, to); everything goes with the first. */
@@ -158,21 +234,24 @@ static int cmd_purge_send(const cmd_purge_t *p, size_t from, size_t to)
         json_object_set_new(body, "soft", json_true());
     if (p->wait != NULL)
         json_object_set_new(body, "wait", json_string(p->wait));
-    if (p->timeout != NULL)
-        json_object_set_new(body, "timeout", json_string(p->timeout));
+    msec_t wait = p->timeout != 0 ? p->timeout : CMD_PURGE_WAIT, until = clock_now().boot + wait;
+    msec_t first = p->follow && wait > CMD_PURGE_FIRST_WAIT ? CMD_PURGE_FIRST_WAIT : wait;
+    if (p->timeout != 0 || p->follow)
+        json_object_set_new(body, "timeout", json_sprintf("%lldms", (long long)first));
     char *text = json_dumps(body, JSON_COMPACT);
     json_decref(body);
     call_answer_t answer;
-    int code = call_do(&p->call, "POST", "/v1/purge", text, p->patience, &answer);
+    int code = call_do(&p->call, "POST", "/v1/purge", text, CMD_PURGE_MOST_WAIT + CMD_PURGE_MARGIN, &answer);
     free(text);
     if (code == CALL_EXIT_OK)
-        code = cmd_purge_answer(p, &answer, p->soft ? "softly purged:" : "purged:");
+        code = cmd_purge_answer(p, &answer, p->soft ? "softly purged:" : "purged:", until);
     call_answer_release(&answer);
     return code;
 }
 
-static int cmd_purge_all(const cmd_purge_t *p)
+static int cmd_purge_all(cmd_purge_t *p)
 {
+    p->follow = cmd_purge_may_follow(p);
     int worst = CALL_EXIT_OK;
     size_t from = 0;
     do {
@@ -202,14 +281,14 @@ static int cmd_purge_receipt(const cmd_purge_t *p, const args_t *a, const char *
     call_answer_t answer;
     int code = call_do(&p->call, "GET", path, NULL, 10000, &answer);
     if (code == CALL_EXIT_OK)
-        code = cmd_purge_answer(p, &answer, "purge");
+        code = cmd_purge_answer(p, &answer, "purge", 0);
     call_answer_release(&answer);
     return code;
 }
 
 int cmd_purge(args_t *a)
 {
-    cmd_purge_t p = {.patience = CMD_PURGE_DEFAULT_TIMEOUT};
+    cmd_purge_t p = {.told = json_object()};
     const char *value, *receipt = NULL;
     while (args_more(a)) {
         if (call_option(&p.call, a) || cmd_purge_selector(&p, a))
@@ -227,11 +306,9 @@ int cmd_purge(args_t *a)
                 args_wrong(a, "--wait is none, local or fleet, not '%s'", value);
             p.wait = value;
         } else if ((value = args_value(a, "--timeout")) != NULL) {
-            msec_t ms;
-            if (units_duration(span_str(value), &ms) != ERR_OK || ms <= 0 || ms > 3600 * 1000)
-                args_wrong(a, "--timeout is a duration up to 1h, as 500ms or 2s, not '%s'", value);
-            p.timeout = value;
-            p.patience = ms + CMD_PURGE_MARGIN;
+            if (units_duration(span_str(value), &p.timeout) != ERR_OK || p.timeout <= 0 ||
+                p.timeout > CMD_PURGE_MOST_WAIT)
+                args_wrong(a, "--timeout is a duration up to 10m, as 500ms or 2s, not '%s'", value);
         } else
             args_unknown(a);
     }
@@ -244,6 +321,7 @@ int cmd_purge(args_t *a)
     for (size_t i = 0; i < p.n; i++)
         free(p.values[i].text);
     free(p.values);
+    json_decref(p.told);
     call_release(&p.call);
     return code;
 }

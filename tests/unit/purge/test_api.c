@@ -83,6 +83,14 @@ static int call(handler_fn *fn, const char *method, const char *path, const char
     cr_assert_not_null(j, "%.*s", (int)a->r.body_len, a->r.body);
     if (status >= 400 && fn != compat_cloudflare && fn != compat_fastly)
         cr_assert_str_eq(a->r.content_type, "application/problem+json");
+    const char *beside = status == 401   ? "www-authenticate"
+                         : status == 405 ? "allow"
+                         : status == 429 ? "retry-after"
+                                         : NULL;
+    bool has = beside == NULL;
+    for (int i = 0; i < a->r.extras; i++)
+        has |= beside != NULL && strcmp(a->r.extra_name[i], beside) == 0 && a->r.extra_value[i][0] != '\0';
+    cr_assert(has, "%d without %s", status, beside);
     handler_response_release(&a->r);
     free(a);
     if (out != NULL)
@@ -246,5 +254,6 @@ Test(api, as_fastly_has_it)
     cr_assert_not_null(json_object_get(j, "msg"));
     json_decref(j);
     cr_assert_eq(call(compat_fastly, "POST", "/service/SU1Z/purge_all", NULL, "", "", NULL), 401);
+    cr_assert_eq(call(compat_fastly, "PUT", "/service/SU1Z/purge_all", "T1", "", "", NULL), 405);
     cr_assert_eq(call(compat_fastly, "POST", "/service/SU1Z/version", "T1", "", "", NULL), 404);
 }
