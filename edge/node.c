@@ -29,6 +29,8 @@ enum {
 static void node_on_evict(object_t *o, store_why_t why, void *arg)
 {
     node_t *n = arg;
+    if ((atomic_load_explicit(&o->flags, memory_order_relaxed) & OBJECT_CODED) != 0)
+        return; /* it is made again where it is wanted */
     static const unsigned reasons[STORE_WHYS] = {LABEL_REASON_SPACE, LABEL_REASON_REPLACED, LABEL_REASON_PURGED,
                                                  LABEL_REASON_SPACE};
     metrics_add2(METRIC_EVICTIONS, LABEL_TIER_MEMORY, reasons[why], 1);
@@ -243,6 +245,7 @@ err_t node_start(node_t *n, char *err)
     n->purge_started = e == ERR_OK;
     if (e != ERR_OK)
         snprintf(err, NODE_ERROR_MAX, "the threads of the purge log can't be started");
+    n->coder = coder_open(n->store, true);
     worker_conf_t labels;
     node_labels(n, n->conf, &labels);
     if (n->resolve != NULL)
@@ -255,6 +258,7 @@ err_t node_start(node_t *n, char *err)
                               .warm = warm,
                               .purge = n->purge,
                               .collapse = n->collapse,
+                              .coder = n->coder,
                               .workers = n->workers_n,
                               .replay = n->replay,
                               .resolve = n->resolve,
@@ -375,7 +379,8 @@ static store_fate_t node_save(object_t *o, void *arg)
 {
     node_saving_t *s = arg;
     stored_t meta = object_meta(o);
-    if ((meta.flags & STORED_HIT_FOR_MISS) == 0 && stored_ttl(&meta, clock_now().wall) > 0 &&
+    bool coded = (atomic_load_explicit(&o->flags, memory_order_relaxed) & OBJECT_CODED) != 0;
+    if (!coded && (meta.flags & STORED_HIT_FOR_MISS) == 0 && stored_ttl(&meta, clock_now().wall) > 0 &&
         clock_now().boot < s->deadline)
         warm_put_wait(s->warm, o, s->deadline);
     return STORE_KEEP;
@@ -447,6 +452,7 @@ void node_free(node_t *n)
     for (unsigned i = 0; i < n->workers_n && n->workers != NULL; i++)
         worker_free(n->workers[i]);
     free(n->workers);
+    coder_close(n->coder);
     if (n->admin != NULL)
         admin_release(n->admin);
     auth_free(n->auth);

@@ -38,6 +38,7 @@ struct node {
     warm_t *_Atomic warm;           /* NULL: none, or handed over */
     pthread_rwlock_t warm_gate;     /* shared while the store's callbacks use `warm`, exclusive to take it away */
     collapse_t *collapse;
+    coder_t *coder;
     accesslog_t *log;
     admin_t *admin;
     serve_shared_t *serve;

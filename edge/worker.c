@@ -112,6 +112,7 @@ static err_t worker_open(worker_t *w)
         .loop = &w->loop,
         .worker = w->o.index,
         .collapse = w->o.collapse,
+        .coder = w->o.coder,
         .store = w->o.store,
         .warm = w->o.warm,
         .purge = w->o.purge,

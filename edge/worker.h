@@ -27,6 +27,7 @@ typedef struct worker_options {
     warm_t *warm;
     purge_t *purge;
     collapse_t *collapse;
+    coder_t *coder; /* NULL: there is none */
     unsigned workers; /* how many there are */
     replay_t *replay;
     struct resolve *resolve; /* names of upstreams; NULL: each client asks for itself */

@@ -148,6 +148,10 @@ static json_t *explanation_stored(const explanation_stored_t *s)
         return j;
     }
     json_object_set_new(j, "status", json_integer(s->status));
+    if (s->coding.p != NULL)
+        json_object_set_new(j, "coding",
+                            json_pack("{s:o, s:o}", "name", explanation_text(s->coding), "because",
+                                      explanation_reason(&s->coding_why)));
     explanation_lifetime(j, s);
     json_object_set_new(j, "says", says);
     json_object_set_new(j, "etag", explanation_text(s->etag));

@@ -262,9 +262,3 @@ bool conf_rule_matches(const conf_site_t *site, size_t i, span_t path, conf_rule
                               .must_sign = r->must_sign};
     return glob_match(&r->glob, path);
 }
-
-const char *conf_coding_name(conf_coding_t c)
-{
-    static const char *const names[] = {[CONF_ZSTD] = "zstd", [CONF_BR] = "br", [CONF_GZIP] = "gzip"};
-    return names[c];
-}

@@ -16,6 +16,7 @@
 #include "edge/base/err.h"
 #include "edge/base/span.h"
 #include "edge/base/time.h"
+#include "edge/http/coding.h"
 #include "edge/policy/rules.h"
 
 enum {
@@ -95,7 +96,6 @@ typedef struct conf_probe {
     uint32_t status; /* that says it is */
 } conf_probe_t;
 
-typedef enum conf_coding { CONF_ZSTD, CONF_BR, CONF_GZIP } conf_coding_t;
 
 typedef struct conf_rule conf_rule_t; /* private: precompiled glob and which settings it sets */
 
@@ -119,7 +119,7 @@ typedef struct conf_site {
     msec_t hsts; /* RULES_UNSET: not sent */
     key_rules_t key;
     access_rules_t access;
-    conf_coding_t compress[3]; /* by preference */
+    coding_t compress[CODINGS]; /* by preference */
     size_t compress_n;
     const conf_rule_t *rules;
     size_t rules_n;
@@ -312,7 +312,6 @@ typedef struct conf_rule_view {
 bool conf_rule_matches(const conf_site_t *site, size_t i, span_t path, conf_rule_view_t *out);
 /* Does one of a token's or site's host patterns cover this host? The same matching as conf_site_for. */
 bool conf_host_matches(const span_t *patterns, size_t n, span_t host);
-const char *conf_coding_name(conf_coding_t c); /* "zstd", "br", "gzip" */
 
 /* Writes the reference of all settings: name, type, default, limits, meaning. For `brinkd --help-config`. */
 void conf_describe(FILE *to);

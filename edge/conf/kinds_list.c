@@ -85,7 +85,7 @@ bool kind_read_COMPRESS(conf_reader_t *r, const conf_setting_t *s, const tree_t 
     if (!kind_words(r, s, node, "zstd|br|gzip", &set, order, &site->compress_n))
         return false;
     for (size_t i = 0; i < site->compress_n; i++)
-        site->compress[i] = (conf_coding_t)order[i];
+        site->compress[i] = (coding_t)(CODING_ZSTD + order[i]);
     return true;
 }
 

@@ -227,10 +227,6 @@ static bool validate_sites(conf_reader_t *r, const tree_t *root)
             reader_warn(r, reader_child(node, "ca"), "ca does nothing without an https origin");
         if (!validate_client_certificate(r, node, site->client_certificate, site->client_key, https))
             return false;
-        if (reader_child(node, "compress") != NULL && site->compress_n > 0)
-            reader_warn(r, reader_child(node, "compress"),
-                        "compress is read, but this version sends bodies in the coding that the origin chose: let the "
-                        "origin compress");
         if (!validate_rules(r, node, site))
             return false;
     }

@@ -8,6 +8,7 @@
 
 #include "edge/base/log.h"
 #include "edge/base/mem.h"
+#include "edge/coding/coded.h"
 #include "edge/fetch/fetch_priv.h"
 #include "edge/http/date.h"
 #include "edge/policy/invalidate.h"
@@ -391,6 +392,8 @@ static void fetch_fill_commit(fetch_t *f)
                                  : store_insert(f->deps->store, o, f->reserved);
     if (err == ERR_OK && object_pieces(o) && f->deps->warm != NULL)
         warm_put(f->deps->warm, packed != NULL ? packed : o); /* its bytes are there already */
+    if (err == ERR_OK && f->response.validated)
+        coded_carry(f->deps->store, f->spec.validate, packed != NULL ? packed : o);
     object_unref(packed);
     if (err == ERR_OK) {
         if (!part) {

@@ -52,6 +52,7 @@ void request_cc_parse(request_cc_t *out, const fields_t *request)
     out->no_store = (cc.flags & CACHE_CONTROL_NO_STORE) != 0;
     out->only_if_cached = (cc.flags & CACHE_CONTROL_ONLY_IF_CACHED) != 0;
     out->max_stale_any = (cc.flags & CACHE_CONTROL_MAX_STALE_ANY) != 0;
+    out->no_transform = (cc.flags & CACHE_CONTROL_NO_TRANSFORM) != 0;
     out->max_age = milliseconds(cc.max_age);
     out->min_fresh = milliseconds(cc.min_fresh);
     out->max_stale = milliseconds(cc.max_stale);

@@ -22,6 +22,7 @@ typedef struct request_cc {
     msec_t stale_if_error;                /* -1 when absent: RFC 5861 4 */
     bool has_authorization;
     bool has_range;
+    bool no_transform; /* RFC 9111 5.2.1.6 */
 } request_cc_t;
 
 void request_cc_parse(request_cc_t *out,

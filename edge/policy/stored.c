@@ -6,6 +6,7 @@
 
 #include "edge/http/date.h"
 #include "edge/http/range.h"
+#include "edge/policy/codable.h"
 #include "edge/policy/policy_priv.h"
 #include "edge/policy/vary.h"
 
@@ -216,6 +217,9 @@ lifetime_t stored_explain(stored_t *out, int status, const fields_t *response, c
     if ((d.cc.flags & (CACHE_CONTROL_PUBLIC | CACHE_CONTROL_MUST_REVALIDATE)) != 0 ||
         d.cc.s_maxage != CACHE_CONTROL_ABSENT || (overridden && rules->override_private))
         out->flags |= STORED_AUTH_SHARED;
+
+    if (codable_decide(status, response) == CODABLE_YES)
+        out->flags |= STORED_CODABLE;
 
     span_t packed;
     if (vary_pack(scratch, response, request, &packed) != ERR_OK)

@@ -30,6 +30,7 @@ enum stored_flag {
     STORED_PART = 1u << 14,       /* a part: the bytes from part_first on, of a whole of content_length (part.h) */
     STORED_PART_ALONE = 1u << 15, /* … that is never put together with another */
     STORED_PIECES = 1u << 16,     /* a head whose bytes lie on disk in pieces (edge/store/piece.h) */
+    STORED_CODABLE = 1u << 17,    /* its body may be given a content coding (codable.h) */
 };
 
 typedef struct stored {

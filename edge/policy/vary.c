@@ -13,6 +13,8 @@
 
 #include <stdlib.h>
 
+#include "edge/http/weighted.h"
+
 static const fields_t no_fields;
 
 /* Not lists (RFC 9110 5.3): a comma in them separates nothing. */
@@ -46,41 +48,6 @@ static int by_name(const void *a, const void *b)
     return (x->weight > y->weight) - (x->weight < y->weight);
 }
 
-/* Next member of a list: up to a comma that stands in no quoted string, without the white space around it. */
-static bool next_member(span_t *rest, span_t *member)
-{
-    while (rest->n > 0) {
-        size_t n = 0;
-        for (bool quoted = false; n < rest->n && (quoted || rest->p[n] != ','); n++) {
-            if (rest->p[n] == '"')
-                quoted = !quoted;
-            else if (quoted && rest->p[n] == '\\' && n + 1 < rest->n)
-                n++;
-        }
-        *member = span_trim(span_upto(*rest, n));
-        *rest = span_from(*rest, n + 1);
-        if (member->n > 0)
-            return true;
-    }
-    return false;
-}
-
-/* qvalue (RFC 9110 12.4.2) in thousandths; false when it is none. */
-static bool read_weight(span_t text, unsigned *out)
-{
-    static const unsigned scale[] = {100, 10, 1};
-    if (text.n == 0 || text.n > 5 || (text.p[0] != '0' && text.p[0] != '1') || (text.n > 1 && text.p[1] != '.'))
-        return false;
-    unsigned v = text.p[0] == '1' ? 1000 : 0;
-    for (size_t i = 2; i < text.n; i++) {
-        if (text.p[i] < '0' || text.p[i] > '9')
-            return false;
-        v += (unsigned)(text.p[i] - '0') * scale[i - 2];
-    }
-    *out = v;
-    return v <= 1000;
-}
-
 static span_t lower_copy(arena_t *a, span_t s)
 {
     span_t copy = arena_copy(a, s);
@@ -93,16 +60,9 @@ static span_t lower_copy(arena_t *a, span_t s)
 /* "gzip ; Q=0.50" → gzip, 500. False: something that we don't understand, so it is compared as it is written. */
 static bool read_member(span_t text, arena_t *a, member_t *out)
 {
-    size_t semicolon = span_find(text, ';');
-    span_t name = span_trim(span_upto(text, semicolon));
-    out->weight = 1000;
-    if (semicolon < text.n) {
-        span_t parameter = span_trim(span_from(text, semicolon + 1));
-        size_t equals = span_find(parameter, '=');
-        if (equals == parameter.n || !span_caseeq(span_upto(parameter, equals), SPAN("q")) ||
-            !read_weight(span_from(parameter, equals + 1), &out->weight))
-            return false;
-    }
+    span_t name;
+    if (!weighted_read(text, &name, &out->weight))
+        return false;
     span_t copy = lower_copy(a, name);
     if (copy.p == NULL || !fields_name_valid(copy))
         return false;
@@ -127,7 +87,7 @@ static bool normalise_weighted(span_t joined, arena_t *a, span_t *out)
 {
     span_t rest = joined, member;
     size_t n = 0, most = 0;
-    while (next_member(&rest, &member))
+    while (weighted_next(&rest, &member))
         most++;
     member_t *v = arena_alloc(a, (most + 1) * sizeof *v);
     /* "," and ";500" are the most that is added to a name. */
@@ -136,7 +96,7 @@ static bool normalise_weighted(span_t joined, arena_t *a, span_t *out)
         return false;
     /* No value as it came begins like this, so what can't be read never looks like what can. */
     add(&t, SPAN("\t"));
-    for (rest = joined; next_member(&rest, &member); n++)
+    for (rest = joined; weighted_next(&rest, &member); n++)
         if (!read_member(member, a, &v[n]))
             return false;
     qsort(v, n, sizeof *v, by_name);
@@ -148,7 +108,7 @@ static bool normalise_weighted(span_t joined, arena_t *a, span_t *out)
         add(&t, v[i].name);
         char weight[] = {';', (char)('0' + v[i].weight / 100 % 10), (char)('0' + v[i].weight / 10 % 10),
                          (char)('0' + v[i].weight % 10)};
-        if (v[i].weight < 1000)
+        if (v[i].weight < WEIGHTED_ONE)
             add(&t, span_of(weight, sizeof weight));
     }
     *out = span_of(t.p, t.n);
@@ -174,7 +134,7 @@ static bool normalise(span_t name, const fields_t *request, arena_t *a, span_t *
     text_t t = {.p = arena_alloc(a, joined.n + 1)};
     if (t.p == NULL)
         return false;
-    for (span_t member; next_member(&joined, &member);) {
+    for (span_t member; weighted_next(&joined, &member);) {
         if (t.n > 0)
             add(&t, SPAN(","));
         add(&t, member);
@@ -210,7 +170,7 @@ static err_t read_names(arena_t *a, const fields_t *response, span_t names[VARY_
     span_t line, member;
     *n = 0;
     for (size_t i = 0; fields_next(response, SPAN("vary"), &i, &line);)
-        while (next_member(&line, &member)) {
+        while (weighted_next(&line, &member)) {
             err_t e = add_name(a, member, names, n);
             if (e != ERR_OK)
                 return e;
@@ -313,7 +273,7 @@ static bool language_preferred(span_t language, const fields_t *request, arena_t
     bool ours = false;
     if (language.n == 0 || rest.p == NULL)
         return false;
-    while (next_member(&rest, &text)) {
+    while (weighted_next(&rest, &text)) {
         member_t m;
         if (!read_member(text, scratch, &m))
             return false;

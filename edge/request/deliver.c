@@ -113,7 +113,7 @@ static bool deliver_received(const request_t *rq)
 
 /* The stored fields for this client, then ours. `skip_content`: the two that describe the whole, where a part is sent.
  */
-static void deliver_fields(request_t *rq, int status, bool multipart, fields_t *out)
+static void deliver_fields(request_t *rq, int status, bool multipart, encode_fields_t *coded, fields_t *out)
 {
     span_t via = SPAN_NONE, members = SPAN_NONE;
     field_t f;
@@ -135,8 +135,10 @@ static void deliver_fields(request_t *rq, int status, bool multipart, fields_t *
             continue;
         if (span_eq(f.name, SPAN("x-cache")) || (multipart && span_eq(f.name, SPAN("content-type"))))
             continue;
-        fields_add(out, f.name, f.value);
+        if (encode_field(rq, coded, &f))
+            fields_add(out, f.name, f.value);
     }
+    encode_fields_end(coded, out);
     deliver_add_ours(rq, out, via, members);
 }
 
@@ -271,13 +273,17 @@ static void deliver_head(request_t *rq)
     const fetch_t *f = rq->reader.fetch;
     bool bodiless = f != NULL && fetch_response(f)->bodiless;
     int64_t length = bodiless ? meta.content_length : object_length(o), body_length = length;
-    fields_t out, extra;
+    fields_t out, extra, asked;
+    encode_fields_t coded;
     fields_init(&out, x->arena);
     fields_init(&extra, x->arena);
+    bool could = encode_could(rq, o, &meta, length);
+    coding_t coding = could ? encode_wanted(rq, o) : CODING_IDENTITY;
     bool ours = rq->own || rq->hit || rq->stale_served;
     if (ours && status >= 200 && status < 300) {
         span_t etag = fieldblock_get(object_fields(o), SPAN("etag"));
-        switch (conditional_evaluate(x->method, &x->fields, etag, deliver_modified(rq))) {
+        bool more = !rq->from_tier && coding_untag_fields(&x->fields, x->arena, &asked);
+        switch (conditional_evaluate(x->method, more ? &asked : &x->fields, etag, deliver_modified(rq))) {
         case CONDITIONAL_NOT_MODIFIED:
             status = 304;
             break;
@@ -294,7 +300,12 @@ static void deliver_head(request_t *rq)
     } else {
         deliver_whole(rq);
     }
-    deliver_fields(rq, status, extra.n > 0 && span_eq(extra.v[0].name, SPAN("content-type")), &out);
+    if (status == 200 && coding != CODING_IDENTITY)
+        coding = encode_begin(rq, coding, length, &body_length);
+    else if (status != 304)
+        coding = CODING_IDENTITY;
+    encode_fields_begin(&coded, deliver_block(rq), status, could, coding);
+    deliver_fields(rq, status, extra.n > 0 && span_eq(extra.v[0].name, SPAN("content-type")), &coded, &out);
     for (size_t i = 0; i < extra.n; i++)
         fields_add(&out, extra.v[i].name, extra.v[i].value);
     if (x->method == METHOD_HEAD || status == 304 || status == 204)
@@ -310,7 +321,7 @@ static void deliver_head(request_t *rq)
 /* Bytes of the current segments; moves on over segments that are done. `*last`: nothing comes after these. */
 static size_t deliver_gather(request_t *rq, struct iovec *v, bool *last)
 {
-    body_t *body = object_body(rq->object);
+    body_t *body = object_body(rq->coded != NULL ? rq->coded : rq->object);
     size_t n = 0, left = rq->x->ops->send_most;
     bool pieces = object_pieces(rq->object);
     if (pieces)
@@ -348,7 +359,7 @@ static request_go_t deliver_body(request_t *rq)
 {
     exchange_t *x = rq->x;
     struct iovec v[REQUEST_IOV];
-    bool last, on = !rq->tunnel.open || tunnel_pump(rq);
+    bool last, failed = false, on = !rq->tunnel.open || tunnel_pump(rq);
     if (rq->writing)
         return REQUEST_WAIT;
     if (!on) {
@@ -358,17 +369,17 @@ static request_go_t deliver_body(request_t *rq)
     if (rq->reader.fetch != NULL)
         fetch_wait(&rq->reader, rq->env->loop);
     body_state_t state = body_state(object_body(rq->object));
-    size_t n = deliver_gather(rq, v, &last);
+    size_t n = rq->encoder != NULL ? encode_gather(rq, v, &last, &failed) : deliver_gather(rq, v, &last);
     if (n > 0 && rq->tunnel.open)
         tunnel_sent(rq);
-    if (last) {
+    if (last && !failed) {
         x->ops->send(x, v, n, EXCHANGE_FINAL);
         return REQUEST_DONE;
     }
     bool lost = n == 0 && object_pieces(rq->object) && pieces_lost(rq);
     if (lost)
         store_remove(rq->env->store, rq->object); /* the next one fetches it anew */
-    if (lost || (n == 0 && state == BODY_FAILED)) {
+    if (lost || failed || (n == 0 && state == BODY_FAILED)) {
         x->ops->send(x, NULL, 0, EXCHANGE_ABORT);
         return REQUEST_DONE;
     }

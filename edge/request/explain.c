@@ -156,6 +156,9 @@ static void explain_origin(explain_t *e, const object_t *o, const stored_t *meta
     }
     if (fieldblock_unpack(object_fields(o), &e->arena, &fields) != ERR_OK)
         return;
+    encode_told_t told = encode_explain(e->rq, o, meta, &fields, s->length);
+    s->coding = coding_name(told.coding);
+    s->coding_why = told.why;
     lifetime_t from = stored_explain(&again, meta->status, &fields, &none, rules, meta->request_time,
                                      meta->response_time, &e->arena, NULL, &s->lifetime_field);
     s->lifetime_now = again.lifetime;

@@ -165,10 +165,12 @@ static err_t forward_max_forwards(request_t *rq, fields_t *out)
 err_t forward_fields(request_t *rq, bool own, fields_t *out)
 {
     exchange_t *x = rq->x;
-    fields_t all;
+    fields_t all, untagged;
     fields_init(&all, x->arena);
-    for (size_t i = 0; i < x->fields.n; i++)
-        if (fields_add(&all, x->fields.v[i].name, x->fields.v[i].value) != ERR_OK)
+    bool more = !own && !rq->from_tier && coding_untag_fields(&x->fields, x->arena, &untagged);
+    const fields_t *asked = more ? &untagged : &x->fields; /* origins know nothing of the tags of coded forms */
+    for (size_t i = 0; i < asked->n; i++)
+        if (fields_add(&all, asked->v[i].name, asked->v[i].value) != ERR_OK)
             return ERR_TOO_BIG;
     fields_remove_hop_by_hop(&all);
     if (own)

@@ -6,6 +6,7 @@
 #define BRINK_REQUEST_REQUEST_H
 
 #include "edge/admin/accesslog.h"
+#include "edge/coding/coder.h"
 #include "edge/conf/conf.h"
 #include "edge/fetch/fetch.h"
 #include "edge/http/handler.h"
@@ -48,6 +49,9 @@ typedef struct request_env {
     uint64_t random;              /* early.c */
     list_t promotions;            /* lookup_disk.c: reads from disk that are under way */
     size_t pieces_reading;        /* pieces.c: the same, of pieces */
+    coder_t *coder;           /* makes coded forms of what is hit; NULL: bodies are coded for each client */
+    size_t encoding;          /* encode.c: bodies that are being coded for one client */
+    uint64_t encoding_bytes;  /* and the memory of their coders */
     size_t in_flight;
     size_t most_in_flight; /* beyond it only what is stored is answered */
 } request_env_t;

@@ -91,6 +91,7 @@ static void request_on_gone(exchange_t *x)
     lookup_cancel(rq);
     collapse_leave(rq);
     pieces_close(rq);
+    encode_close(rq);
     rq->env->in_flight--;
     metrics_gauge_add(METRIC_IN_FLIGHT, 0, -1);
     request_end(rq);

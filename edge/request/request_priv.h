@@ -56,6 +56,7 @@ typedef enum path_rule {
 
 struct promotion;
 typedef struct request_pieces request_pieces_t;
+typedef struct request_encoder request_encoder_t;
 
 typedef struct request {
     request_env_t *env;
@@ -138,6 +139,9 @@ typedef struct request {
     span_t range;                   /* of a far request, as it goes upstream */
     range_t slice;                  /* the same, if that is a slice; else 0 to 0 */
     request_pieces_t *pieces;       /* of a response that lies on disk in pieces; NULL: none */
+    object_t *coded;                /* the kept coded form that is sent in place of the object's body; NULL: none */
+    request_encoder_t *encoder;     /* codes the body while it is sent; NULL: none */
+    coding_t coding;                /* of what is sent */
     span_t synthetic;               /* body of an answer of our own */
     bool head_sent, writing, flushed;
     char date[DATE_LEN + 1];
@@ -226,6 +230,34 @@ size_t pieces_read(request_t *rq, uint64_t end, struct iovec *v, size_t max_v, s
 /* What comes next isn't there any more. */
 bool pieces_lost(request_t *rq);
 void pieces_close(request_t *rq);
+
+/* encode.c */
+/* Would this object's body be coded for a client that wants it? Then its answers depend on Accept-Encoding. */
+bool encode_could(const request_t *rq, const object_t *o, const stored_t *meta, int64_t length);
+coding_t encode_wanted(const request_t *rq, const object_t *o); /* which coding this client gets, if it could */
+/* For explain: the coding that this request would get of a stored object, and why. */
+typedef struct encode_told {
+    coding_t coding;
+    why_rule_t why;
+} encode_told_t;
+encode_told_t encode_explain(const request_t *rq, const object_t *o, const stored_t *meta, const fields_t *fields,
+                             int64_t length);
+/* The whole body is to be sent in coding `c` (not identity): arranges for it. Answers the coding that it is (may be
+ * identity after all); then `*sent` is the length of what is sent; -1: unknown. */
+coding_t encode_begin(request_t *rq, coding_t c, int64_t length, int64_t *sent);
+/* With rq->encoder: the next slice, coded, good until the next call. `*last`: nothing comes after it. */
+size_t encode_gather(request_t *rq, struct iovec *v, bool *last, bool *failed);
+void encode_close(request_t *rq);
+/* The stored fields as a form in coding `c`, or a 304 for it, has them: each goes through encode_field (false: it is left
+ * out). */
+typedef struct encode_fields {
+    coding_t coding;
+    int status;
+    bool vary; /* Accept-Encoding is still to be named */
+} encode_fields_t;
+void encode_fields_begin(encode_fields_t *e, const fieldblock_t *block, int status, bool could, coding_t c);
+bool encode_field(request_t *rq, encode_fields_t *e, field_t *f);
+void encode_fields_end(const encode_fields_t *e, fields_t *out);
 
 /* tunnel.c */
 /* Does the request ask for a protocol that the site lets through? Sets rq->upgrade. */

@@ -172,6 +172,13 @@ object_t *object_packed(const object_t *o)
     return copy;
 }
 
+bool object_same(const object_t *a, const object_t *b)
+{
+    return a->meta_n == b->meta_n && memcmp(object_meta_at(a), object_meta_at(b), a->meta_n) == 0 &&
+           object_variant(a) == object_variant(b) && a->stamp.began == b->stamp.began &&
+           span_eq(object_key(a), object_key(b));
+}
+
 object_t *object_ref(object_t *o)
 {
     atomic_fetch_add_explicit(&o->refs, 1, memory_order_relaxed);

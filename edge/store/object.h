@@ -23,6 +23,11 @@ enum object_flag {
     OBJECT_DEAD = 1u << 2,       /* replaced or removed: never to be stored again */
     OBJECT_VIA_SHIELD = 1u << 3, /* the upstream that gave it was a shield */
     OBJECT_SEEN_AGAIN = 1u << 4, /* evicted before and asked for again: worth a place on disk at once */
+    OBJECT_CODE_ZSTD = 1u << 5,  /* asked for in that coding; the coded form is made once (edge/coding/coder.h) */
+    OBJECT_CODE_BR = 1u << 6,
+    OBJECT_CODE_GZIP = 1u << 7,
+    OBJECT_DENSE = 1u << 8, /* coding has not made it smaller */
+    OBJECT_CODED = 1u << 9, /* a coded form of another object (edge/coding/coded.h): of no use by itself */
     OBJECT_PIECES = 1u << 10,    /* STORED_PIECES: the head of a large response (piece.h); never changes */
     OBJECT_PART = 1u << 11,      /* STORED_PART; never changes */
     /* ---- the store's own ---- */
@@ -71,6 +76,9 @@ object_t *object_restore(digest_t digest, uint64_t variant, span_t key_text, uin
 /* A copy in one allocation of an object whose body is complete and small, with what is known of it; NULL when there is
  * nothing to gain (its body is large, or it is flat already). */
 object_t *object_packed(const object_t *o);
+/* Do both stand for one response as it came: the same key, variant, beginning of the fetch, and head? Then their content
+ * is the same, whatever memory it is in and whichever coding it has. */
+bool object_same(const object_t *a, const object_t *b);
 object_t *object_ref(object_t *o);
 void object_unref(object_t *o); /* NULL is fine */
 

@@ -315,7 +315,7 @@ static uint32_t world_verdict(void *arg, const warm_subject_t *s, uint64_t after
 static void world_on_evict(object_t *o, store_why_t why, void *arg)
 {
     world_t *w = arg;
-    if (w->warm == NULL)
+    if (w->warm == NULL || (atomic_load(&o->flags) & OBJECT_CODED) != 0)
         return;
     if (why == STORE_REMOVED)
         warm_remove(w->warm, o->digest, object_variant(o));
@@ -393,6 +393,7 @@ world_t *world_open(const world_options_t *o)
         cr_assert_eq(warm_open(&wo, &w->warm, err), ERR_OK, "%s", err);
     }
     w->collapse = collapse_new();
+    w->coder = coder_open(w->store, false);
     w->health = health_new();
     w->upstreams = upstreams_new(w->health, w->conf);
     w->replay = replay_new(w->now.wall, TIER_WINDOW, 1024);
@@ -408,6 +409,7 @@ world_t *world_open(const world_options_t *o)
                                     .conf = w->conf,
                                     .upstreams = w->upstreams,
                                     .collapse = w->collapse,
+                                    .coder = w->coder,
                                     .store = w->store,
                                     .purge = w->purge,
                                     .ledger = w->ledger,
@@ -504,6 +506,7 @@ void world_free(world_t *w)
     }
     store_stats_t stats;
     store_stats(w->store, &stats);
+    cr_expect_eq(w->env[0].encoding + w->env[1].encoding, 0, "coders are left");
     cr_expect_eq(stats.reserved, 0, "%llu bytes of the budget were never given back",
                  (unsigned long long)stats.reserved);
     if (--worlds == 0) /* both are of the process */
@@ -511,6 +514,7 @@ void world_free(world_t *w)
     if (worlds == 0)
         cr_expect_eq(metrics_total(METRIC_FILLS_RUNNING), 0, "fills are still counted");
     collapse_free(w->collapse);
+    coder_close(w->coder);
     store_close(w->store);
     upstreams_unref(w->upstreams);
     health_free(w->health);

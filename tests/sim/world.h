@@ -50,6 +50,7 @@ typedef struct world {
     ledger_t *ledger;
     store_t *store;
     collapse_t *collapse;
+    coder_t *coder; /* without a thread: coder_work does what was asked for */
     health_t *health;
     upstreams_t *upstreams;
     replay_t *replay;

@@ -105,6 +105,10 @@ static void cmd_explain_response(json_t *s)
         printf("       stale-if-error for %gs\n", cmd_explain_number(s, "stale_if_error"));
     if (json_is_string(json_object_get(s, "etag")))
         printf("       ETag %s\n", cmd_explain_string(s, "etag"));
+    const json_t *coding = json_object_get(s, "coding");
+    if (coding != NULL)
+        printf("       sent as %s: %s\n", cmd_explain_string(coding, "name"),
+               cmd_explain_string(json_object_get(coding, "because"), "says"));
     if (json_is_string(json_object_get(s, "last_modified")))
         printf("       Last-Modified %s\n", cmd_explain_string(s, "last_modified"));
     json_array_foreach(json_object_get(s, "says"), i, word)

@@ -90,8 +90,8 @@ Test(conf, defaults)
     cr_assert_eq(s->key.query, KEY_QUERY_ALL);
     cr_assert_not(s->key.sort);
     cr_assert_eq(s->compress_n, 3);
-    cr_assert_eq(s->compress[0], CONF_ZSTD);
-    cr_assert_eq(s->compress[2], CONF_GZIP);
+    cr_assert_eq(s->compress[0], CODING_ZSTD);
+    cr_assert_eq(s->compress[2], CODING_GZIP);
     cr_assert_eq(c->upstreams_n, 1);
     cr_assert_eq(c->warnings_n, 0);
     conf_unref(c);
@@ -181,7 +181,7 @@ Test(conf, everything_set)
     cr_assert(s->key.sort);
     cr_assert_eq(s->key.cookies_n, 1);
     cr_assert_eq(s->compress_n, 1);
-    cr_assert_eq(s->compress[0], CONF_GZIP);
+    cr_assert_eq(s->compress[0], CODING_GZIP);
     cr_assert_eq(c->upstream.retries, 0);
     cr_assert(c->shield.present);
     cr_assert(span_eq(c->shield.secret, SPAN("0123456789abcdef0123456789abcdef")));
