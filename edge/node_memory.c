@@ -29,7 +29,8 @@ void node_memory_tick(node_memory_t *m, uint64_t resident, msec_t now_boot)
 {
     uint64_t limit = m->budget + NODE_MEMORY_FREE, most = m->budget / NODE_MEMORY_MOST;
     uint64_t excess = resident > limit ? resident - limit : 0;
-    if (excess >= NODE_MEMORY_STEP && now_boot - m->trimmed >= NODE_MEMORY_TRIM_EVERY) {
+    msec_t every = excess >= NODE_MEMORY_URGENT ? NODE_MEMORY_TRIM_URGENT : NODE_MEMORY_TRIM_EVERY;
+    if (excess >= NODE_MEMORY_STEP && now_boot - m->trimmed >= every) {
         m->trimmed = now_boot;
         malloc_trim(0);
     }

@@ -4,7 +4,9 @@
  * sizes that come and go, the ledger, connections, TLS. So what is resident beyond the budget and NODE_MEMORY_FREE is
  * taken out of the store's budget, NODE_MEMORY_GAIN times as much: freed memory is reused before malloc asks for more,
  * so that the excess stops growing soon. It is given back as it goes away; once a minute malloc is asked to return the
- * whole pages that are free in it (its locks are held for milliseconds by that, hence not more often).
+ * whole pages that are free in it (its locks are held for milliseconds by that, hence not more often), and every few
+ * seconds while much is lost: after a purge of many objects they lie free between others, too small for large bodies,
+ * which are mapped beside them.
  *
  * Threads: one, not an event loop. */
 #ifndef BRINK_EDGE_NODE_MEMORY_H
@@ -13,14 +15,16 @@
 #include "edge/store/store.h"
 
 enum {
-    NODE_MEMORY_FREE = 24 * 1024 * 1024, /* the program itself, its threads, a thousand connections */
+    NODE_MEMORY_FREE = 16 * 1024 * 1024, /* the program itself, its threads, a thousand connections */
     NODE_MEMORY_GAIN = 4,
     NODE_MEMORY_MOST = 4,               /* at most this part of the budget (a quarter) is held back */
     NODE_MEMORY_STEP = 4 * 1024 * 1024, /* smaller ways back don't matter */
     /* Larger blocks are mapped one by one and go back to the kernel when freed. Left alone, glibc raises this to 32 MiB
      * by and by, and large bodies tear holes into the heap. */
     NODE_MEMORY_MAP = 128 * 1024,
-    NODE_MEMORY_TRIM_EVERY = 60 * MSEC_PER_SEC
+    NODE_MEMORY_TRIM_EVERY = 60 * MSEC_PER_SEC,
+    NODE_MEMORY_URGENT = 12 * 1024 * 1024, /* beyond what is free: then */
+    NODE_MEMORY_TRIM_URGENT = 4 * MSEC_PER_SEC
 };
 
 typedef struct node_memory {

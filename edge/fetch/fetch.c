@@ -93,8 +93,10 @@ fetch_t *fetch_new(fetch_deps_t *deps, const fetch_spec_t *spec)
     f->object_began = f->oldest = spec->began;
     if (spec->validate != NULL)
         object_ref(spec->validate);
-    if (spec->pieces != NULL)
+    if (spec->pieces != NULL) {
+        fetch_pieces_range(f, spec->slice);
         atomic_init(&f->slice.of, object_ref(spec->pieces));
+    }
     if (spec->part != NULL) { /* the response may be as old as this part of it */
         object_ref(spec->part);
         msec_t started = object_meta(spec->part).request_time;
@@ -132,7 +134,7 @@ void fetch_unref(fetch_t *f)
     object_unref(f->spec.part);
     object_unref(atomic_load_explicit(&f->slice.of, memory_order_relaxed));
     for (size_t i = 0; i < FETCH_SLICE_PIECES; i++)
-        object_unref(atomic_load_explicit(&f->slice.piece[i], memory_order_relaxed));
+        object_unref(f->slice.piece[i]);
     for (fetch_interim_t *i = atomic_load_explicit(&f->interim, memory_order_relaxed), *next; i != NULL; i = next) {
         next = atomic_load_explicit(&i->next, memory_order_relaxed);
         free(i->fields);
@@ -220,14 +222,9 @@ span_t fetch_range(const fetch_t *f)
     return f->spec.range;
 }
 
-const object_t *fetch_pieces_of(const fetch_t *f)
+object_t *fetch_pieces_of(const fetch_t *f)
 {
     return atomic_load_explicit(&f->slice.of, memory_order_acquire);
-}
-
-uint64_t fetch_slice_first(const fetch_t *f)
-{
-    return f->spec.slice.first;
 }
 
 bool fetch_past_shields(const fetch_t *f)
@@ -277,10 +274,10 @@ static void fetch_tell_owner(fetch_t *f)
     }
 }
 
-bool fetch_attach(fetch_t *f, fetch_reader_t *r, void (*run)(notice_waiter_t *))
+static bool fetch_attach_at(fetch_t *f, fetch_reader_t *r, void (*run)(notice_waiter_t *), uint64_t consumed)
 {
     notice_waiter_init(&r->waiter, run);
-    atomic_init(&r->consumed, 0);
+    atomic_init(&r->consumed, consumed);
     pthread_mutex_lock(&f->mutex);
     bool open = !f->closed;
     if (open)
@@ -288,6 +285,16 @@ bool fetch_attach(fetch_t *f, fetch_reader_t *r, void (*run)(notice_waiter_t *))
     pthread_mutex_unlock(&f->mutex);
     r->fetch = open ? fetch_ref(f) : NULL;
     return open;
+}
+
+bool fetch_attach(fetch_t *f, fetch_reader_t *r, void (*run)(notice_waiter_t *))
+{
+    return fetch_attach_at(f, r, run, 0);
+}
+
+bool fetch_attach_pieces(fetch_t *f, fetch_reader_t *r, void (*run)(notice_waiter_t *))
+{
+    return fetch_attach_at(f, r, run, UINT64_MAX);
 }
 
 void fetch_wait(fetch_reader_t *r, loop_t *loop)

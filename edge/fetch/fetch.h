@@ -41,6 +41,7 @@ typedef struct fetch_deps {
     uint64_t max_object; /* bytes; a larger response lives on disk only, or streams through where there is none */
     list_t cutting;      /* responses that go to disk in pieces; initialised by fetch_deps_init */
     list_t queued;       /* fetches that wait for a place at an upstream; initialised by fetch_deps_init */
+    msec_t disk_refused; /* boot: a response was last given up because the disk took no more of it; 0: never */
     bool stopping;       /* fetch_stop was called */
 } fetch_deps_t;
 
@@ -64,6 +65,7 @@ typedef struct fetch_spec {
     bool has_body;
     span_t upgrade;    /* protocols that a tunnel may be opened for; .p NULL: none. Not with `share` */
     bool share;        /* GET that may be stored and shared; else it streams to one reader */
+    bool together;     /* then: others find it while it runs */
     span_t hops;       /* authenticated list of the nodes it came through; for the tier */
     bool past_shields; /* must reach the origin (strict validation) */
     bool optional;     /* there is something stale to answer with, or nobody waits: no server that is out is tried for
@@ -92,6 +94,7 @@ typedef struct fetch_response {
     bool sharable;       /* others may use it and it will be stored if it ends well */
     bool passing;        /* sharable, but kept in pieces on disk: readers of now get all of it, from the beginning */
     bool sliced;         /* it brings pieces of what is stored by now: look it up there */
+    bool whole;          /* it brings all pieces of what is stored by now: deliver fetch_pieces_of in place of `object` */
     bool stale_from_shield;
     bool via_shield;
     bool bodiless;       /* answers HEAD: the length is what the head said, not that of the body */
@@ -123,10 +126,13 @@ const cache_key_t *fetch_key(const fetch_t *f);
 bool fetch_shares(const fetch_t *f);
 span_t fetch_range(const fetch_t *f); /* as in the spec */
 /* Head of the pieces that it brings: as in the spec, or what it turned out to be (before STREAMING); NULL: none. */
-const object_t *fetch_pieces_of(const fetch_t *f);
-uint64_t fetch_slice_first(const fetch_t *f); /* as in the spec */
-/* A piece that a fetch with spec.pieces has brought so far, with a reference; NULL: not yet. Any thread. */
-object_t *fetch_piece(const fetch_t *f, uint64_t number);
+object_t *fetch_pieces_of(const fetch_t *f);
+/* Is that one of them, and still to come, soon, or held for those who wait? Any thread. */
+bool fetch_brings(const fetch_t *f, uint64_t number);
+/* A piece that it has brought, with a reference; NULL: not yet, or not any more. Any thread. */
+object_t *fetch_piece(fetch_t *f, uint64_t number);
+/* It was brought, and is on disk by now. Any thread. */
+bool fetch_piece_passed(const fetch_t *f, uint64_t number);
 /* It brings no more of them. Any thread; ask before fetch_piece. */
 bool fetch_pieces_over(const fetch_t *f);
 bool fetch_past_shields(const fetch_t *f);
@@ -149,6 +155,8 @@ typedef struct fetch_reader {
 /* On the reader's loop. `run` is called there once after each fetch_wait, when something changed. False: it takes no
  * new readers any more, since what it held is being given back as it is read. Never before fetch_run. */
 bool fetch_attach(fetch_t *f, fetch_reader_t *r, void (*run)(notice_waiter_t *));
+/* Attaches a reader that takes pieces and no bytes, and so holds nothing back. False: it brings no more of them. */
+bool fetch_attach_pieces(fetch_t *f, fetch_reader_t *r, void (*run)(notice_waiter_t *));
 void fetch_wait(fetch_reader_t *r, loop_t *loop);      /* before looking at the state for the last time */
 void fetch_consumed(fetch_reader_t *r, uint64_t upto); /* bytes that won't be read again; lets the upstream go on */
 void fetch_detach(fetch_reader_t *r);

@@ -334,11 +334,12 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
     r->sharable = (room && r->storable == STORABLE_YES) || r->passing;
     fetch_fill_counted(f, r->sharable && !r->passing);
     fetch_fill_disowned(f, status);
-    if (r->sharable && !r->passing) {
+    if (r->passing)
+        fetch_pieces_begin(f);
+    r->passing = r->passing && !r->whole;
+    if (r->sharable && !r->passing && !r->whole) {
         atomic_store_explicit(&f->windowed, false, memory_order_seq_cst);
-    } else {
-        if (r->passing)
-            fetch_pieces_begin(f);
+    } else if (!r->whole) {
         fetch_close(f);
         if (f->spec.share && !wanted)
             metrics_add(METRIC_FILLS, LABEL_FILL_UNCACHEABLE, 1);

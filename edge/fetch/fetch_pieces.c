@@ -6,8 +6,13 @@
  * the upstream; a disk that doesn't take one piece in FETCH_PIECES_PATIENCE is given up, and the response streams
  * through.
  *
- * Nothing is found without the head: a body that was cut, or a process that was killed, leaves bytes that nobody asks
- * for and that go with their segment. */
+ * Where the length is known and the validator strong, the head is stored first, and all who want any of it, the one it
+ * is fetched for included, take pieces: from the disk, or, of what isn't there yet, from here, where a piece is held
+ * until the disk has it. So there is one fetch however many come while it runs, and none of them holds it back. A piece
+ * that is missing in the end can still be asked for (fetch_slice.c).
+ *
+ * Else the head is stored last, and nothing is found without it: a body that was cut, or a process that was killed,
+ * leaves bytes that nobody asks for and that go with their segment. */
 #include <stdlib.h>
 
 #include "edge/base/mem.h"
@@ -18,7 +23,9 @@
 
 enum {
     FETCH_PIECES_RETRY = 5,                     /* ms between two tries where the disk's queue is full */
-    FETCH_PIECES_PATIENCE = 2 * MSEC_PER_SEC,   /* then the response isn't stored */
+    FETCH_PIECES_PATIENCE = 2 * MSEC_PER_SEC,   /* then the response isn't stored, */
+    FETCH_PIECES_REFUSED = 10 * MSEC_PER_SEC,   /* and for so long no other waits for the disk */
+    FETCH_PIECES_HELD = 4,                      /* that are held though the disk has them: somebody may just have asked it */
     FETCH_PIECES_HEAD = FIELDS_MAX_BYTES + 4096 /* of a piece beside its bytes: key, tags */
 };
 
@@ -30,7 +37,9 @@ struct fetch_pieces {
     uint64_t base;          /* place of the body's first byte within the whole */
     uint64_t length;        /* of the whole; UINT64_MAX: not known yet */
     bool headless;          /* the head is stored already */
+    bool many;              /* more pieces than are held at once */
     bool deaf;              /* the disk was given up: for those who wait alone */
+    object_t *head;         /* else: stored in memory, and on its way to the disk; NULL: not yet */
     object_t *last;         /* that was given to the disk: when it is there, all are */
     object_t *ready;        /* waits for the disk, */
     msec_t since;           /* since then (boot) */
@@ -63,6 +72,14 @@ void fetch_pieces_begin(fetch_t *f)
     const object_t *o = f->response.object;
     int64_t length = object_meta(o).content_length;
     span_t validator = revalidate_strong(object_fields(o));
+    if (f->spec.together && validator.p != NULL && length >= 0) {
+        range_t all = {0, (uint64_t)length - 1};
+        fetch_pieces_announce(f, (uint64_t)length, all);
+        fetch_pieces_begin_at(f, all);
+        f->response.whole = true;
+        atomic_store_explicit(&f->windowed, true, memory_order_seq_cst); /* what was cut isn't needed any more */
+        return;
+    }
     fetch_pieces_t *p = fetch_pieces_new(f);
     if (p == NULL)
         return;
@@ -74,16 +91,42 @@ void fetch_pieces_begin(fetch_t *f)
             : piece_edition(object_variant(o), span_of((const char *)&once, sizeof once), (uint64_t)(uintptr_t)f);
 }
 
-void fetch_pieces_begin_at(fetch_t *f, const object_t *head, uint64_t place)
+void fetch_pieces_begin_at(fetch_t *f, range_t bytes)
 {
+    const object_t *head = fetch_pieces_of(f);
     fetch_pieces_t *p = fetch_pieces_new(f);
     if (p == NULL)
         return;
     p->headless = true;
-    p->base = place;
+    p->base = bytes.first;
     p->length = (uint64_t)object_length(head);
     p->edition = piece_edition_of(head);
-    p->next = (place + PIECE_BYTES - 1) / PIECE_BYTES;
+    p->next = bytes.first / PIECE_BYTES;
+    p->many = bytes.last / PIECE_BYTES - p->next >= FETCH_SLICE_PIECES;
+    fetch_pieces_range(f, bytes); /* all, from a server that knows no ranges */
+}
+
+void fetch_pieces_range(fetch_t *f, range_t bytes)
+{
+    uint64_t first = bytes.first / PIECE_BYTES;
+    atomic_store_explicit(&f->slice.oldest, first, memory_order_relaxed);
+    atomic_store_explicit(&f->slice.next, first, memory_order_relaxed);
+    atomic_store_explicit(&f->slice.first, first, memory_order_relaxed);
+    atomic_store_explicit(&f->slice.end, bytes.last / PIECE_BYTES + 1, memory_order_relaxed);
+}
+
+void fetch_pieces_announce(fetch_t *f, uint64_t whole, range_t bytes)
+{
+    const object_t *o = f->response.object;
+    object_t *head =
+        fetch_pieces_head(f, o, whole, piece_edition(object_variant(o), revalidate_strong(object_fields(o)), whole));
+    ledger_subject_t subject = {
+        .uri = f->key.uri, .uri_digest = f->key.uri_digest, .tags = object_tags(head), .tags_n = head->tags_n};
+    if (ledger_stamp_check(f->deps->ledger, &head->stamp, &subject) < MARK_STRICT &&
+        store_insert(f->deps->store, head, 0) == ERR_OK)
+        warm_put(f->deps->warm, head);
+    fetch_pieces_range(f, bytes);
+    atomic_store_explicit(&f->slice.of, head, memory_order_release);
 }
 
 void fetch_pieces_stop(fetch_t *f)
@@ -96,30 +139,72 @@ void fetch_pieces_stop(fetch_t *f)
     list_remove(&p->link);
     object_unref(p->ready);
     object_unref(p->last);
+    object_unref(p->head);
     atomic_store_explicit(&f->slice.over, true, memory_order_release);
     notice_wake(&f->notice);
     if (f->ended)
         fetch_settle(f);
+    else if (fetch_pieces_of(f) != NULL)
+        fetch_close(f); /* nobody takes its bytes any more */
     fetch_detach(&p->reader); /* may be the last reference to the fetch */
     free(p);
+}
+
+/* Neither is it on disk yet, nor has that given it up. */
+static bool fetch_pieces_writes(const object_t *o)
+{
+    return atomic_load_explicit(&o->disk_id, memory_order_relaxed) == 0 &&
+           (atomic_load_explicit(&o->flags, memory_order_relaxed) & OBJECT_ON_DISK) != 0;
+}
+
+/* Of many, those that the disk has are let go of. False: there is no room for one more. */
+static bool fetch_pieces_let_go(fetch_pieces_t *p)
+{
+    fetch_t *f = p->f;
+    uint64_t oldest = atomic_load_explicit(&f->slice.oldest, memory_order_relaxed);
+    while (p->many && p->next - oldest >= FETCH_PIECES_HELD &&
+           !fetch_pieces_writes(f->slice.piece[oldest % FETCH_SLICE_PIECES])) {
+        pthread_mutex_lock(&f->mutex);
+        object_t *gone = f->slice.piece[oldest % FETCH_SLICE_PIECES];
+        f->slice.piece[oldest % FETCH_SLICE_PIECES] = NULL;
+        atomic_store_explicit(&f->slice.oldest, ++oldest, memory_order_release);
+        pthread_mutex_unlock(&f->mutex);
+        object_unref(gone);
+    }
+    return p->next - oldest < FETCH_SLICE_PIECES;
 }
 
 /* For those who wait for it. */
 static void fetch_pieces_show(fetch_t *f, object_t *piece, uint64_t number)
 {
-    uint64_t first = f->spec.slice.first / PIECE_BYTES;
-    if (fetch_pieces_of(f) == NULL || number < first || number - first >= FETCH_SLICE_PIECES ||
-        number * PIECE_BYTES > f->spec.slice.last)
-        return;
-    atomic_store_explicit(&f->slice.piece[number - first], object_ref(piece), memory_order_release);
+    pthread_mutex_lock(&f->mutex);
+    f->slice.piece[number % FETCH_SLICE_PIECES] = object_ref(piece);
+    atomic_store_explicit(&f->slice.next, number + 1, memory_order_release);
+    pthread_mutex_unlock(&f->mutex);
     notice_wake(&f->notice);
 }
 
-object_t *fetch_piece(const fetch_t *f, uint64_t number)
+bool fetch_brings(const fetch_t *f, uint64_t number)
 {
-    uint64_t at = number - f->spec.slice.first / PIECE_BYTES;
-    object_t *o = at < FETCH_SLICE_PIECES ? atomic_load_explicit(&f->slice.piece[at], memory_order_acquire) : NULL;
-    return o != NULL ? object_ref(o) : NULL;
+    return fetch_pieces_of(f) != NULL && number >= atomic_load_explicit(&f->slice.first, memory_order_relaxed) &&
+           number < atomic_load_explicit(&f->slice.end, memory_order_relaxed) &&
+           number >= atomic_load_explicit(&f->slice.oldest, memory_order_acquire) &&
+           number < atomic_load_explicit(&f->slice.next, memory_order_acquire) + FETCH_SLICE_PIECES;
+}
+
+bool fetch_piece_passed(const fetch_t *f, uint64_t number)
+{
+    return number < atomic_load_explicit(&f->slice.oldest, memory_order_acquire);
+}
+
+object_t *fetch_piece(fetch_t *f, uint64_t number)
+{
+    pthread_mutex_lock(&f->mutex);
+    bool held = number >= atomic_load_explicit(&f->slice.oldest, memory_order_relaxed) &&
+                number < atomic_load_explicit(&f->slice.next, memory_order_relaxed);
+    object_t *o = held ? object_ref(f->slice.piece[number % FETCH_SLICE_PIECES]) : NULL;
+    pthread_mutex_unlock(&f->mutex);
+    return o;
 }
 
 bool fetch_pieces_over(const fetch_t *f)
@@ -143,6 +228,11 @@ static bool fetch_pieces_cut(fetch_pieces_t *p, bool *full)
     uint64_t left = came - first, size = p->length != UINT64_MAX ? piece_size(p->length, p->next) : PIECE_BYTES;
     if (left < size && (!complete || p->length != UINT64_MAX))
         return false;
+    bool shown = fetch_pieces_of(f) != NULL;
+    if (shown && !fetch_pieces_let_go(p)) {
+        *full = true;
+        return false;
+    }
     uint64_t n = left < size ? left : size, room = n + FETCH_PIECES_HEAD;
     if (!store_reserve(f->store, room)) {
         *full = true;
@@ -159,14 +249,18 @@ static bool fetch_pieces_cut(fetch_pieces_t *p, bool *full)
     p->ready = piece_new(f->response.object, p->edition, p->next, f->object_began, body);
     if (store_adopt(f->store, p->ready, room) != ERR_OK)
         store_unreserve(f->store, room);
-    fetch_pieces_show(f, p->ready, p->next++);
+    if (shown)
+        fetch_pieces_show(f, p->ready, p->next);
+    p->next++;
     return true;
 }
 
-/* All pieces are on their way: now the head, behind them. */
+/* All pieces are on disk: now the head, behind them. In memory first: the disk forgets what it takes the place of. */
 static err_t fetch_pieces_commit(fetch_pieces_t *p)
 {
     fetch_t *f = p->f;
+    if (p->head != NULL)
+        return warm_put(f->deps->warm, p->head);
     object_t *o = fetch_pieces_head(f, f->response.object, body_length(object_body(f->response.object)), p->edition);
     ledger_subject_t subject = {
         .uri = f->key.uri, .uri_digest = f->key.uri_digest, .tags = object_tags(o), .tags_n = o->tags_n};
@@ -175,15 +269,12 @@ static err_t fetch_pieces_commit(fetch_pieces_t *p)
         object_unref(o);
         return ERR_OK;
     }
-    err_t e = warm_put(f->deps->warm, o);
-    if (e != ERR_AGAIN) {
-        bool stored = store_insert(f->store, o, 0) == ERR_OK;
-        if (stored)
-            fetch_parts_superseded(f, o);
-        metrics_add(METRIC_FILLS, stored ? LABEL_FILL_STORED : LABEL_FILL_BUDGET, 1);
-    }
-    object_unref(o);
-    return e;
+    bool stored = store_insert(f->store, o, 0) == ERR_OK;
+    if (stored)
+        fetch_parts_superseded(f, o);
+    metrics_add(METRIC_FILLS, stored ? LABEL_FILL_STORED : LABEL_FILL_BUDGET, 1);
+    p->head = o;
+    return warm_put(f->deps->warm, o);
 }
 
 object_t *fetch_pieces_head(fetch_t *f, const object_t *of, uint64_t length, uint64_t edition)
@@ -204,20 +295,24 @@ object_t *fetch_pieces_head(fetch_t *f, const object_t *of, uint64_t length, uin
 /* The disk takes no more now. False: nor has it for too long. */
 static bool fetch_pieces_wait(fetch_pieces_t *p)
 {
-    loop_t *loop = p->f->deps->loop;
+    fetch_deps_t *d = p->f->deps;
+    msec_t now = d->loop->now.boot;
     if (p->since == 0)
-        p->since = loop->now.boot;
-    if (loop->now.boot - p->since >= FETCH_PIECES_PATIENCE)
+        p->since = now;
+    bool refuses = d->disk_refused != 0 && now - d->disk_refused < FETCH_PIECES_REFUSED;
+    if (now - p->since >= (refuses ? FETCH_PIECES_RETRY : FETCH_PIECES_PATIENCE)) {
+        if (p->ready != NULL && !refuses)
+            d->disk_refused = now;
         return false;
-    loop_timer_start(loop, &p->again, FETCH_PIECES_RETRY);
+    }
+    loop_timer_start(d->loop, &p->again, FETCH_PIECES_RETRY);
     return true;
 }
 
 /* What was queued can't be found yet: whoever came now would ask for it again. */
 static bool fetch_pieces_writing(const fetch_pieces_t *p)
 {
-    return p->last != NULL && !p->deaf && atomic_load_explicit(&p->last->disk_id, memory_order_relaxed) == 0 &&
-           (atomic_load_explicit(&p->last->flags, memory_order_relaxed) & OBJECT_ON_DISK) != 0;
+    return p->last != NULL && !p->deaf && fetch_pieces_writes(p->last);
 }
 
 void fetch_pieces_go_on(fetch_t *f)
@@ -246,7 +341,7 @@ void fetch_pieces_go_on(fetch_t *f)
         all = !full;
     }
     if (full && !fetch_pieces_wait(p)) {
-        over = !p->headless || p->ready == NULL;
+        over = !p->headless || p->many || p->ready == NULL;
         object_unref(p->ready);
         p->ready = NULL;
         p->deaf = true;
@@ -254,8 +349,12 @@ void fetch_pieces_go_on(fetch_t *f)
         if (!over)
             loop_timer_start(f->deps->loop, &p->again, 0);
     }
-    if (over)
+    if (over && p->head == NULL)
         metrics_add(METRIC_FILLS, LABEL_FILL_BUDGET, 1);
+    if (all && f->response.whole) {
+        metrics_add(METRIC_FILLS, LABEL_FILL_STORED, 1);
+        fetch_parts_superseded(f, fetch_pieces_of(f));
+    }
     if (all || over)
         fetch_pieces_stop(f);
     else

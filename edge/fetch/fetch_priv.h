@@ -25,8 +25,11 @@ struct fetch {
     const char *upstream_name;
     int64_t head_nanos;
     struct {
-        object_t *_Atomic of;                        /* the head; NULL: it brings no pieces */
-        object_t *_Atomic piece[FETCH_SLICE_PIECES]; /* of spec.slice: what has come */
+        object_t *_Atomic of;                /* the head; NULL: it brings no pieces */
+        _Atomic uint64_t first, end;         /* which of them, */
+        _Atomic uint64_t next;               /* the one that comes next, */
+        _Atomic uint64_t oldest;             /* and those from here to there are held */
+        object_t *piece[FETCH_SLICE_PIECES]; /* by number, modulo; guarded by mutex */
         _Atomic bool over;
     } slice;                          /* what is brought for those who wait for pieces */
     fetch_interim_t *_Atomic interim; /* a list that only grows; its owner appends */
@@ -65,7 +68,7 @@ struct fetch {
     loop_message_t nudge;   /* readers → owner: consumed, or gone */
 
     /* ---- readers ---- */
-    pthread_mutex_t mutex; /* guards readers, nudged, closed */
+    pthread_mutex_t mutex; /* guards readers, nudged, closed, slice.piece */
     list_t readers;
     bool nudged;
     bool closed; /* takes no new readers: they would miss the beginning */
@@ -132,10 +135,15 @@ void fetch_parts_superseded(fetch_t *f, const object_t *whole);
 /* The response was cut: what came of it is a part. */
 void fetch_parts_keep_cut(fetch_t *f);
 
-/* fetch_pieces.c: responses that are too large for memory. Before the fetch is closed: */
+/* fetch_pieces.c: responses that are too large for memory. Before the fetch is closed; sets response.whole if others
+ * may find them while they come. */
 void fetch_pieces_begin(fetch_t *f);
-/* The same of a body that begins at that place of the whole `head`; which is stored already. */
-void fetch_pieces_begin_at(fetch_t *f, const object_t *head, uint64_t place);
+/* Which pieces it brings, of the head in slice.of; before that is published. */
+void fetch_pieces_range(fetch_t *f, range_t bytes);
+/* The head of what arrives is stored before its pieces: whoever asks finds it, and waits for those. */
+void fetch_pieces_announce(fetch_t *f, uint64_t whole, range_t bytes);
+/* The same of a body that is those bytes of the whole that the head in slice.of belongs to. */
+void fetch_pieces_begin_at(fetch_t *f, range_t bytes);
 void fetch_pieces_go_on(fetch_t *f); /* more has come */
 void fetch_pieces_end(fetch_t *f, bool whole);
 void fetch_pieces_stop(fetch_t *f);

@@ -9,35 +9,33 @@
 #include "edge/policy/revalidate.h"
 #include "edge/store/piece.h"
 
-/* Where the body of a response begins within the whole that the pieces belong to; false: it doesn't belong there. */
-static bool fetch_slice_fits(const fetch_t *f, int status, const fields_t *fields, int64_t content_length,
-                             uint64_t *place)
+/* Which bytes of the whole that the pieces belong to the body of a response is; false: it is none of it. */
+static bool fetch_slice_fits(const fetch_t *f, int status, const fields_t *fields, int64_t content_length, range_t *bytes)
 {
     const object_t *head = fetch_pieces_of(f);
     stored_t came = {.status = status}, whole = object_meta(head);
     if (!revalidate_same_bytes(object_fields(head), fields))
         return false;
-    *place = f->spec.slice.first;
+    *bytes = f->spec.slice;
     if (status == 206)
         return part_describe(&came, fields, content_length) && part_fits(&came, &whole) &&
-               (uint64_t)came.part_first == *place &&
-               (uint64_t)content_length == f->spec.slice.last - f->spec.slice.first + 1;
-    *place = 0;
+               (uint64_t)came.part_first == bytes->first && (uint64_t)content_length == bytes->last - bytes->first + 1;
+    *bytes = (range_t){0, (uint64_t)whole.content_length - 1};
     return status == 200 && content_length == whole.content_length;
 }
 
-/* Does that answer say that what is stored is no more? */
+/* Does that answer say that what is stored is no more? Not if the server can't answer just now. */
 static bool fetch_slice_disowned(int status)
 {
-    return status == 200 || status == 206 || status == 404 || status == 410 || status == 412 || status == 416;
+    return status < 500 && status != 429;
 }
 
 fetch_fill_verdict_t fetch_slice_head(fetch_t *f, int status, const fields_t *fields, int64_t content_length)
 {
     object_t *head = atomic_load_explicit(&f->slice.of, memory_order_relaxed);
     fetch_response_t *r = &f->response;
-    uint64_t place;
-    if (!fetch_slice_fits(f, status, fields, content_length, &place)) {
+    range_t bytes;
+    if (!fetch_slice_fits(f, status, fields, content_length, &bytes)) {
         if (fetch_slice_disowned(status))
             store_remove(f->deps->store, head);
         return FETCH_FILL_NOT_IT;
@@ -48,7 +46,7 @@ fetch_fill_verdict_t fetch_slice_head(fetch_t *f, int status, const fields_t *fi
                            fieldblock_copy(object_fields(head)), body_new(-1), object_tags(head), head->tags_n);
     r->sharable = true;
     f->expected = content_length;
-    fetch_pieces_begin_at(f, head, place);
+    fetch_pieces_begin_at(f, bytes);
     atomic_store_explicit(&f->windowed, true, memory_order_seq_cst); /* what was cut isn't needed any more */
     return FETCH_FILL_OK;
 }
@@ -72,19 +70,10 @@ bool fetch_slice_found(const fetch_t *f, const stored_t *meta, const fields_t *f
 void fetch_slice_begin(fetch_t *f)
 {
     fetch_response_t *r = &f->response;
-    const object_t *o = r->object;
-    uint64_t whole = (uint64_t)object_meta(o).content_length;
-    object_t *head =
-        fetch_pieces_head(f, o, whole, piece_edition(object_variant(o), revalidate_strong(object_fields(o)), whole));
-    if (f->spec.slice.last >= whole)
-        f->spec.slice.last = whole - 1;
-    ledger_subject_t subject = {
-        .uri = f->key.uri, .uri_digest = f->key.uri_digest, .tags = object_tags(head), .tags_n = head->tags_n};
-    if (ledger_stamp_check(f->deps->ledger, &head->stamp, &subject) < MARK_STRICT &&
-        store_insert(f->deps->store, head, 0) == ERR_OK)
-        warm_put(f->deps->warm, head);
-    atomic_store_explicit(&f->slice.of, head, memory_order_release);
+    uint64_t whole = (uint64_t)object_meta(r->object).content_length;
+    range_t bytes = {f->spec.slice.first, f->spec.slice.last < whole ? f->spec.slice.last : whole - 1};
+    fetch_pieces_announce(f, whole, bytes);
     r->sharable = r->sliced = true;
-    fetch_pieces_begin_at(f, head, f->spec.slice.first);
+    fetch_pieces_begin_at(f, bytes);
     atomic_store_explicit(&f->windowed, true, memory_order_seq_cst);
 }

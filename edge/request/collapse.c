@@ -202,7 +202,7 @@ bool collapse_past_shields(const request_t *rq)
     return rq->mark == MARK_STRICT || purge_in_doubt(rq->env->purge);
 }
 
-static fetch_t *collapse_new_fetch(request_t *rq, bool share, bool background)
+static fetch_t *collapse_new_fetch(request_t *rq, bool share, bool together, bool background)
 {
     exchange_t *x = rq->x;
     fields_t forward;
@@ -238,6 +238,7 @@ static fetch_t *collapse_new_fetch(request_t *rq, bool share, bool background)
         .has_body = x->has_body,
         .upgrade = rq->upgrade,
         .share = share,
+        .together = together,
         .hops = rq->from_tier ? rq->tier.hops : SPAN_NONE,
         .past_shields = collapse_past_shields(rq),
         .optional = background || collapse_stale_allowed(rq),
@@ -331,7 +332,7 @@ request_go_t collapse_step(request_t *rq)
     if (other == NULL) {
         if (rq->env->most_in_flight > 0 && rq->env->in_flight > rq->env->most_in_flight)
             return collapse_shed(rq);
-        mine = collapse_new_fetch(rq, share, false);
+        mine = collapse_new_fetch(rq, share, together, false);
         if (mine == NULL)
             return deliver_error(rq, 431, "fields", "the request has more header fields than this cache passes on");
         if (together)
@@ -354,7 +355,7 @@ bool collapse_refresh(request_t *rq)
         fetch_unref(running);
         return false;
     }
-    fetch_t *mine = collapse_new_fetch(rq, true, true);
+    fetch_t *mine = collapse_new_fetch(rq, true, true, true);
     if (mine == NULL)
         return false;
     fetch_t *other = collapse_enter(rq, mine, counted);
@@ -557,7 +558,7 @@ static request_go_t collapse_answered(request_t *rq, fetch_t *f)
         rq->detail = storable_word(r->storable);
     if (r->stale_from_shield)
         rq->stale_served = true;
-    deliver_object(rq, r->object);
+    deliver_object(rq, r->whole ? fetch_pieces_of(f) : r->object);
     return REQUEST_MORE;
 }
 

@@ -7,6 +7,7 @@
 #include "edge/base/text.h"
 #include "edge/http/cache_control.h"
 #include "edge/http/conditional.h"
+#include "edge/policy/revalidate.h"
 #include "edge/request/request_priv.h"
 
 enum { DELIVER_PART_HEAD = 512 };
@@ -102,7 +103,8 @@ static const fieldblock_t *deliver_block(const request_t *rq)
 {
     const fetch_t *f = rq->leader ? rq->reader.fetch : NULL;
     const fetch_response_t *r = f != NULL && fetch_phase(f) == FETCH_STREAMING ? fetch_response(f) : NULL;
-    return r != NULL && r->object == rq->object && r->full != NULL ? r->full : object_fields(rq->object);
+    bool its = r != NULL && (r->object == rq->object || r->whole);
+    return its && r->full != NULL ? r->full : object_fields(rq->object);
 }
 
 /* The answer to a range that went up as it was goes down as it came, whatever its Content-Range claims. */
@@ -377,8 +379,8 @@ static request_go_t deliver_body(request_t *rq)
         return REQUEST_DONE;
     }
     bool lost = n == 0 && object_pieces(rq->object) && pieces_lost(rq);
-    if (lost)
-        store_remove(rq->env->store, rq->object); /* the next one fetches it anew */
+    if (lost && revalidate_strong(object_fields(rq->object)).p == NULL)
+        store_remove(rq->env->store, rq->object); /* nothing can be added to it: the next one fetches it anew */
     if (lost || failed || (n == 0 && state == BODY_FAILED)) {
         x->ops->send(x, NULL, 0, EXCHANGE_ABORT);
         return REQUEST_DONE;
@@ -393,8 +395,11 @@ static request_go_t deliver_body(request_t *rq)
 
 request_go_t deliver_step(request_t *rq)
 {
-    if (!rq->head_sent)
+    if (!rq->head_sent) {
         deliver_head(rq);
+        if (object_pieces(rq->object))
+            collapse_leave(rq); /* its bytes are taken piece by piece, whoever brings them */
+    }
     return deliver_body(rq);
 }
 

@@ -2,8 +2,9 @@
  * in the page cache is copied on the spot, the rest is read by a helper thread while the client takes what came before.
  * A client holds PIECES_SLOTS pieces at most, counted in the memory budget; where that has no room it waits.
  *
- * Each piece passes the purge ledger by itself: a purge that came while the response was being sent doesn't end it
- * (it had begun), but a piece that a hard purge covers is as good as missing. */
+ * A purge that comes while the response is being sent doesn't end it (it had begun): pieces that are no older than its
+ * head passed what the head did. An older one passes the purge ledger by itself; if a hard purge covers it, it is as
+ * good as missing. */
 #include <stdlib.h>
 
 #include "edge/base/clock.h"
@@ -74,6 +75,11 @@ static bool pieces_admit(warm_get_t *g, uint64_t bytes)
     return room;
 }
 
+bool pieces_as_good(const object_t *head, uint64_t began)
+{
+    return began >= head->stamp.began;
+}
+
 static void pieces_read_free(piece_read_t *r)
 {
     object_unref(r->head);
@@ -89,8 +95,9 @@ static object_t *pieces_arrived(piece_read_t *r, object_t *o)
     if (o != NULL) {
         ledger_subject_t subject = lookup_subject(o);
         uint64_t length = (uint64_t)object_length(r->head);
-        if (ledger_stamp_check(env->ledger, &o->stamp, &subject) == MARK_HARD ||
-            body_length(object_body(o)) != piece_size(length, r->number)) {
+        bool dead = !pieces_as_good(r->head, o->stamp.began) &&
+                    ledger_stamp_check(env->ledger, &o->stamp, &subject) == MARK_HARD;
+        if (dead || body_length(object_body(o)) != piece_size(length, r->number)) {
             if (env->warm != NULL)
                 warm_remove(env->warm, o->digest, object_variant(o));
             object_unref(o);
@@ -108,6 +115,8 @@ static void pieces_settle(piece_slot_t *s, piece_read_t *r, object_t *o)
 {
     s->read = NULL;
     s->piece = o;
+    if (o != NULL)
+        s->rq->pieces->tries = 0;
     s->state = o != NULL ? PIECE_HERE : r->crowded ? PIECE_CROWDED : PIECE_MISSING;
 }
 
@@ -127,11 +136,24 @@ static void pieces_done(warm_get_t *g, object_t *o)
         request_fsm_run(rq);
 }
 
+/* Is there another way than the disk, and is it to be waited for no longer than that? */
+static bool pieces_may_pass(const request_pieces_t *p)
+{
+    const request_t *rq = p->rq;
+    return rq->conf->disk.wait > 0 && revalidate_strong(object_fields(rq->object)).p != NULL;
+}
+
 static void pieces_start(request_pieces_t *p, piece_slot_t *s, uint64_t number)
 {
     request_env_t *env = p->rq->env;
     *s = (piece_slot_t){.state = PIECE_MISSING, .number = number, .rq = p->rq, .since = env->loop->now.boot};
-    if (env->warm == NULL)
+    if ((s->piece = slices_held(p->rq, p->rq->object, number)) != NULL) {
+        s->state = PIECE_HERE;
+        return;
+    }
+    digest_t digest = piece_digest(p->rq->object, p->edition, number);
+    if (env->warm == NULL || !warm_maybe(env->warm, digest) ||
+        (pieces_may_pass(p) && warm_stalled(env->warm, p->rq->conf->disk.wait)))
         return;
     piece_read_t *r = mem_zalloc(sizeof *r);
     *r = (piece_read_t){.env = env,
@@ -141,7 +163,7 @@ static void pieces_start(request_pieces_t *p, piece_slot_t *s, uint64_t number)
                         .number = number,
                         .began = clock_nanos()};
     r->get = (warm_get_t){.loop = env->loop,
-                          .digest = piece_digest(r->head, p->edition, number),
+                          .digest = digest,
                           .match = pieces_match,
                           .admit = pieces_admit,
                           .done = pieces_done,
@@ -176,11 +198,10 @@ static void pieces_join(request_pieces_t *p, piece_slot_t *s)
         s->state = PIECE_LOST;
         return;
     }
-    s->state = PIECE_FETCHING;
-    if (!fetch_attach(f, &s->reader, pieces_woken))
-        s->state = PIECE_LOST;
+    if (fetch_attach_pieces(f, &s->reader, pieces_woken))
+        s->state = PIECE_FETCHING;
     else
-        fetch_consumed(&s->reader, UINT64_MAX); /* it takes pieces, not bytes */
+        p->tries++; /* it has just ended */
     if (mine)
         fetch_run(f);
     else
@@ -188,20 +209,23 @@ static void pieces_join(request_pieces_t *p, piece_slot_t *s)
     fetch_unref(f);
 }
 
-/* Has it come? */
+/* Has it come? If it isn't held any more, the disk has it by now. */
 static void pieces_look(request_pieces_t *p, piece_slot_t *s)
 {
     fetch_t *f = s->reader.fetch;
     fetch_wait(&s->reader, p->rq->env->loop);
     bool over = fetch_pieces_over(f); /* before the piece: what was over had all that it would have */
     s->piece = fetch_piece(f, s->number);
-    if (s->piece == NULL && !over)
+    if (s->piece == NULL && !over && !fetch_piece_passed(f, s->number))
         return;
-    if (fetch_phase(f) == FETCH_FAILED && fetch_result(f) == UPSTREAM_CUT)
+    bool failed = fetch_phase(f) == FETCH_FAILED;
+    if (failed && fetch_result(f) == UPSTREAM_CUT)
         p->tries = PIECES_TRIES; /* it is another version now */
     fetch_detach(&s->reader);
     s->state = s->piece != NULL ? PIECE_HERE : PIECE_MISSING;
     p->tries = s->piece != NULL ? 0 : p->tries + 1;
+    if (s->piece == NULL && !failed)
+        pieces_start(p, s, s->number);
 }
 
 static void pieces_fetch(request_pieces_t *p, piece_slot_t *s)
@@ -216,9 +240,7 @@ static void pieces_fetch(request_pieces_t *p, piece_slot_t *s)
 /* A disk that takes too long is as if it had nothing, if there is another way. */
 static bool pieces_give_up(request_pieces_t *p, piece_slot_t *s)
 {
-    const request_t *rq = p->rq;
-    if (rq->conf->disk.wait <= 0 || rq->env->loop->now.boot - s->since < rq->conf->disk.wait ||
-        revalidate_strong(object_fields(rq->object)).p == NULL)
+    if (!pieces_may_pass(p) || p->rq->env->loop->now.boot - s->since < p->rq->conf->disk.wait)
         return false;
     metrics_add(METRIC_DISK_STALLS, 0, 1);
     s->read->rq = NULL;

@@ -219,8 +219,12 @@ bool forward_signs(const request_t *rq); /* carries a signature over fields that
 /* The slice that a far range begins in; 0 to 0: that can't be told. */
 range_t slices_widened(const request_t *rq);
 fetch_t *slices_fetch(request_t *rq, object_t *head, uint64_t number, bool *mine);
+/* That piece, if a running fetch has brought it and still holds it, with a reference. */
+object_t *slices_held(request_t *rq, object_t *head, uint64_t number);
 
 /* pieces.c: the body of a response whose object is the head of pieces (OBJECT_PIECES). */
+/* Bytes whose fetch began there have passed whatever the head passed when it was found: they are no older. */
+bool pieces_as_good(const object_t *head, uint64_t began);
 /* What was given by pieces_read has been sent. */
 void pieces_sent(request_t *rq);
 /* Bytes from rq->cursor.at on, not beyond `end`; moves the cursor. What it lacks is being read: request_fsm_run

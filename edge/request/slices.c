@@ -7,6 +7,7 @@
 typedef struct slice {
     request_t *rq;
     const object_t *head;
+    uint64_t number; /* that is wanted */
     range_t bytes;
     span_t range; /* the same as Range says it */
 } slice_t;
@@ -17,9 +18,12 @@ static bool slices_joinable(fetch_t *f, void *arg)
     const slice_t *s = arg;
     const object_t *of = fetch_pieces_of(f);
     request_t *rq = s->rq;
-    return of != NULL && span_eq(fetch_key(f)->text, rq->key.text) && fetch_slice_first(f) == s->bytes.first &&
-           piece_edition_of(of) == piece_edition_of(s->head) && !fetch_pieces_over(f) &&
-           !fetch_covered(f, rq->env->ledger) && (fetch_past_shields(f) || !purge_in_doubt(rq->env->purge)) &&
+    if (of == NULL || !span_eq(fetch_key(f)->text, rq->key.text) || !fetch_brings(f, s->number) ||
+        piece_edition_of(of) != piece_edition_of(s->head) || fetch_pieces_over(f))
+        return false;
+    if (pieces_as_good(s->head, fetch_began(f)))
+        return true;
+    return !fetch_covered(f, rq->env->ledger) && (fetch_past_shields(f) || !purge_in_doubt(rq->env->purge)) &&
            !lookup_too_old(rq, fetch_started(f));
 }
 
@@ -89,6 +93,15 @@ static fetch_t *slices_new(request_t *rq, object_t *head, const slice_t *s, span
     return fetch_new(&rq->env->fetch, &spec);
 }
 
+object_t *slices_held(request_t *rq, object_t *head, uint64_t number)
+{
+    slice_t s = {.rq = rq, .head = head, .number = number};
+    fetch_t *f = collapse_running(rq->env->collapse, rq->key.digest, slices_joinable, &s, NULL);
+    object_t *o = f != NULL ? fetch_piece(f, number) : NULL;
+    fetch_unref(f);
+    return o;
+}
+
 fetch_t *slices_fetch(request_t *rq, object_t *head, uint64_t number, bool *mine)
 {
     arena_t scratch; /* a long response takes many slices */
@@ -96,7 +109,7 @@ fetch_t *slices_fetch(request_t *rq, object_t *head, uint64_t number, bool *mine
     span_t validator = revalidate_strong(object_fields(head));
     range_t bytes = slices_at(rq, number * PIECE_BYTES, (uint64_t)object_length(head));
     slice_t s = {
-        rq, head, bytes,
+        rq, head, number, bytes,
         arena_printf(&scratch, "bytes=%llu-%llu", (unsigned long long)bytes.first, (unsigned long long)bytes.last)};
     fetch_t *f = collapse_running(rq->env->collapse, rq->key.digest, slices_joinable, &s, NULL);
     *mine = false;

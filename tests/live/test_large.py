@@ -70,6 +70,36 @@ def test_a_large_response_comes_from_disk():
     assert node.get("/large").x_cache == "MISS"
 
 
+def test_one_fetch_for_all_who_come_while_it_arrives():
+    origin = Origin()
+    gate = threading.Event()
+    half = [content(i, i + MIB) for i in range(0, SIZE // 2, MIB)]
+    rest = [content(i, i + MIB) for i in range(SIZE // 2, SIZE, MIB)]
+    origin.on("/large", lambda r: Reply(half + [gate] + rest, headers=FRESH + [("ETag", '"v1"')], length=SIZE))
+    node = Node(origins=[origin.url], disk="256MiB", config={"memory": {"size": "16MiB", "max_object": "1MiB"}})
+    got = []
+
+    def visitor(fields):
+        got.append(node.get("/large", headers=fields))
+    first = threading.Thread(target=visitor, args=({},))
+    first.start()
+    eventually("half of it is on disk", lambda: node.metric("brink_objects", tier="disk") >= 40)
+    assert part(node, "100-300000", 100, 300001).x_cache == "HIT"
+    late = [threading.Thread(target=visitor, args=({},)) for _ in range(8)]
+    gone = node.conn()  # leaves before it has read anything
+    gone.request("/large")
+    for t in late:
+        t.start()
+    time.sleep(0.3)
+    gone.close()
+    gate.set()
+    for t in [first] + late:
+        t.join()
+    whole = content(0, SIZE)
+    assert len(got) == 9 and all(r.body == whole for r in got)
+    assert origin.count("/large") == 1, [q["range"] for q in origin.requests]
+
+
 def test_ranges_as_players_ask_for_them():
     origin, node = started()
     import random

@@ -207,7 +207,7 @@ Test(sim_pieces, memory_stays_bounded_while_it_arrives)
         world_disk(w);
         world_run(w);
         store_stats(w->store, &s);
-        cr_expect_leq(s.used, 3 * PIECE_BYTES, "%llu bytes", (unsigned long long)s.used);
+        cr_expect_leq(s.used, 6 * PIECE_BYTES, "%llu bytes", (unsigned long long)s.used);
     }
     free(all);
     world_end(w, call, UPSTREAM_OK);
@@ -320,13 +320,13 @@ Test(sim_pieces, a_length_that_is_not_known_before)
     world_free(w);
 }
 
-Test(sim_pieces, a_disk_that_takes_nothing_is_given_up)
+static void given_up(const char *fields, size_t calls)
 {
     world_t *w = pieces_world();
     warm_stall(w->warm, 600000);
     world_client_t *c = world_get(w, 0, "/a", NULL);
     world_call_t *call = world_last_call(w);
-    world_head(w, call, 200, FRESH, LENGTH);
+    world_head(w, call, 200, fields, LENGTH);
     char *all = bytes('a');
     for (uint64_t i = 0; i < LENGTH;) {
         uint64_t n = LENGTH - i < BLOCK ? LENGTH - i : BLOCK;
@@ -340,10 +340,15 @@ Test(sim_pieces, a_disk_that_takes_nothing_is_given_up)
     is(c, 200, 0, LENGTH, 'a');
     warm_stall(w->warm, 0);
     world_disk(w);
-    world_get(w, 0, "/a", NULL);
-    world_disk(w);
-    cr_expect_eq(w->calls, 2, "it isn't stored");
+    gets(w, 0, NULL);
+    cr_expect(w->calls == calls || calls == 0, "%s: %zu", fields, w->calls);
     world_free(w);
+}
+
+Test(sim_pieces, a_disk_that_takes_nothing_is_given_up)
+{
+    given_up(WEAK, 2);  /* it isn't stored */
+    given_up(FRESH, 0); /* what it took before is found, and the rest is asked for */
 }
 
 /* ---- pieces that are missing ---- */
@@ -616,6 +621,128 @@ Test(sim_pieces, a_slice_that_is_not_it_is_asked_for_as_it_was)
                 world_end(w, world_last_call(w), UPSTREAM_OK);
             cr_expect(c->done && c->status == 416, "case %zu", i);
         }
+        world_free(w);
+    }
+}
+
+/* ---- who comes while it arrives ---- */
+
+Test(sim_pieces, one_fetch_for_all_who_come_while_it_arrives)
+{
+    world_t *w = pieces_world();
+    world_client_t *c[4], *ahead;
+    c[0] = world_get(w, 0, "/a", NULL);
+    c[1] = world_get(w, 1, "/a", NULL);
+    world_call_t *call = world_last_call(w);
+    world_head(w, call, 200, FRESH, LENGTH);
+    sends(w, call, 0, 2 * PIECE_BYTES + 5, 'a');
+    c[2] = world_get(w, 1, "/a", NULL);
+    c[3] = world_get(w, 0, "/a", "range: bytes=5-600000");
+    ahead = world_get(w, 1, "/a", "range: bytes=-7");
+    world_leave(w, c[0]); /* nobody depends on who came first */
+    sends(w, call, 2 * PIECE_BYTES + 5, LENGTH, 'a');
+    world_end(w, call, UPSTREAM_OK);
+    lands(w);
+    is(c[1], 200, 0, LENGTH, 'a');
+    is(c[2], 200, 0, LENGTH, 'a');
+    is(c[3], 206, 5, 600001, 'a');
+    is(ahead, 206, LENGTH - 7, LENGTH, 'a');
+    cr_expect(world_says(c[1], "cache-status", "stored; collapsed") && world_says(c[2], "cache-status", "; hit"));
+    cr_expect_eq(w->calls, 1, "%zu", w->calls);
+    forget(w);
+    is(gets(w, 0, NULL), 200, 0, LENGTH, 'a');
+    world_free(w);
+}
+
+Test(sim_pieces, what_was_cut_is_completed)
+{
+    world_t *w = pieces_world();
+    world_client_t *c = world_get(w, 0, "/a", NULL);
+    world_call_t *call = world_last_call(w);
+    world_head(w, call, 200, FRESH, LENGTH);
+    sends(w, call, 0, 2 * PIECE_BYTES + 5, 'a');
+    world_leave(w, c);
+    for (int i = 0; i < 6 && call->open; i++) { /* nor does the origin answer the requests for the rest */
+        world_end(w, call, UPSTREAM_CUT);
+        world_pass(w, 1000);
+        call = world_last_call(w);
+    }
+    lands(w);
+    size_t calls = w->calls;
+    c = gets(w, 0, "range: bytes=300-400000");
+    is(c, 206, 300, 400001, 'a');
+    cr_expect(world_says(c, "cache-status", "; hit"));
+    cr_expect_eq(w->calls, calls, "that much is there");
+    c = world_get(w, 0, "/a", NULL);
+    world_disk(w);
+    cr_assert_eq(w->calls, calls + 1);
+    asked(w, "bytes=0-1048575", "\"v1\"");
+    brings(w, 0, SLICE, 'a', FRESH);
+    asked(w, "bytes=1048576-1323064", "\"v1\"");
+    brings(w, SLICE, LENGTH, 'a', FRESH);
+    is(c, 200, 0, LENGTH, 'a');
+    world_free(w);
+}
+
+Test(sim_pieces, a_server_that_cant_answer_now_costs_nothing_that_is_stored)
+{
+    world_t *w = pieces_world();
+    stored(w, FRESH);
+    drops(w, 4);
+    world_client_t *c = world_get(w, 0, "/a", NULL);
+    for (int i = 0; i < 10; i++) {
+        world_disk(w);
+        world_pass(w, 5);
+    }
+    cr_assert_eq(w->calls, 2);
+    world_answer(w, world_last_call(w), 503, "", "");
+    world_run(w);
+    cr_expect(c->aborted);
+    is(gets(w, 0, "range: bytes=0-1000000"), 206, 0, 1000001, 'a');
+    cr_expect_eq(w->calls, 2);
+    world_free(w);
+}
+
+/* A response that has begun may be finished with what it began with; who asks then gets none of it. */
+Test(sim_pieces, a_purge_while_it_is_read)
+{
+    world_t *w = pieces_world();
+    stored(w, FRESH);
+    warm_stall(w->warm, 1);
+    world_client_t *c = world_get(w, 0, "/a", NULL), *after;
+    world_pass(w, 5);
+    cr_assert(!c->done);
+    world_purge(w, LEDGER_TAG, "t", MARK_HARD);
+    for (int i = 0; i < 50 && !c->done; i++) {
+        world_disk(w);
+        world_pass(w, 5);
+    }
+    warm_stall(w->warm, 0);
+    is(c, 200, 0, LENGTH, 'a');
+    cr_expect_eq(w->calls, 1);
+    after = world_get(w, 0, "/a", NULL);
+    world_disk(w);
+    cr_assert(w->calls == 2 && !after->head);
+    answers(w, "cache-control: max-age=3600\netag: \"v2\"", 'A');
+    is(after, 200, 0, LENGTH, 'A');
+    world_free(w);
+}
+
+Test(sim_pieces, what_takes_the_place_of_another_is_on_disk)
+{
+    static const char *const kinds[] = {FRESH, WEAK};
+    for (size_t i = 0; i < 2; i++) {
+        world_t *w = pieces_world();
+        stored(w, kinds[i]);
+        world_pass(w, 3601 * MSEC_PER_SEC);
+        world_client_t *c = world_get(w, 0, "/a", NULL);
+        world_disk(w);
+        cr_assert_eq(w->calls, 2);
+        answers(w, i == 0 ? "cache-control: max-age=3600\netag: \"v2\"" : "cache-control: max-age=3600", 'A');
+        is(c, 200, 0, LENGTH, 'A');
+        forget(w);
+        is(gets(w, 0, NULL), 200, 0, LENGTH, 'A');
+        cr_expect_eq(w->calls, 2, "%s", kinds[i]);
         world_free(w);
     }
 }
