@@ -189,5 +189,106 @@ def test_memory_stays_bounded_under_slow_readers():
         c.close()
 
 
+class Sparse:
+    """nginx and a file of that size, zeros but for the number of each block at its beginning."""
+
+    def __init__(self, size):
+        self.size, self.folder, self.port = size, temp_dir("brink-nginx-"), free_port()
+        self.log = os.path.join(self.folder, "access.log")
+        with open(os.path.join(self.folder, "big"), "wb") as out:
+            out.truncate(size)
+            for n in range(0, (size + BLOCK - 1) // BLOCK):
+                os.pwrite(out.fileno(), struct.pack("<Q", n), n * BLOCK)
+        with open(os.path.join(self.folder, "nginx.conf"), "w") as out:
+            out.write(f"daemon off; {'user root;' if os.getuid() == 0 else ''} worker_processes 1; pid {self.folder}/pid; "
+                      f"events {{}} http {{ access_log {self.log}; sendfile on; server {{ listen 127.0.0.1:{self.port}; "
+                      f"root {self.folder}; add_header Cache-Control max-age=86400; }} }}")
+        Process("nginx", ["nginx", "-e", "stderr", "-p", self.folder, "-c", os.path.join(self.folder, "nginx.conf")], self.folder)
+        eventually("nginx listens", lambda: socket.create_connection(("127.0.0.1", self.port), 5).close() or True)
+
+    def sent(self):
+        """Bytes of bodies."""
+        with open(self.log) as lines:
+            return sum(int(line.rsplit('" ', 3)[1].split()[1]) for line in lines if '"GET ' in line)
+
+
+def sparse(first, end):
+    """Those bytes of it; within one mebibyte."""
+    begin = first // BLOCK * BLOCK
+    b = bytearray(end - begin)
+    for at in range(begin, end, BLOCK):
+        b[at - begin:at - begin + 8] = struct.pack("<Q", at // BLOCK)
+    return bytes(b[first - begin:end - begin])
+
+
+def read_sparse(node, path, first, end, ranged=False):
+    """Asks for [first, end) and checks each byte of it. Returns Cache-Status."""
+    with node.conn(timeout=120 * SLOW) as c:
+        c.request(path, headers={"Range": f"bytes={first}-{end - 1}"} if ranged else {})
+        head = c.head()
+        assert head.status == (206 if ranged else 200) and int(head["content-length"]) == end - first, head
+        data, at = bytearray(c.buffer), first
+        while at < end:
+            want = min(end, (at // MIB + 1) * MIB)
+            while len(data) < want - at:
+                more = c.sock.recv(MIB)
+                assert more, f"cut at {at + len(data)}"
+                data += more
+            assert data[:want - at] == sparse(at, want), f"wrong bytes in {at}-{want}"
+            del data[:want - at]
+            at = want
+        return head["cache-status"]
+
+
+def test_a_file_of_many_gigabytes():
+    """Whole, by several while it arrives, and in ranges all over it, before and after a kill. BRINK_GIB: so many."""
+    import random
+    size = int(float(os.environ.get("BRINK_GIB", "0.125")) * (1 << 30)) + 12345
+    origin = Sparse(size)
+    node = Node(origins=[f"http://127.0.0.1:{origin.port}"], disk=f"{max(256, size * 5 >> 20)}MiB",
+                config={"memory": {"size": "64MiB", "max_object": "8MiB"}})
+    high, stop, wrong, source = [0], threading.Event(), [], random.Random(1)
+
+    def watch():
+        while not stop.wait(0.02):
+            high[0] = max(high[0], resident(node))
+
+    def whole():
+        try:
+            read_sparse(node, "/big", 0, size)
+        except BaseException as error:
+            wrong.append(error)
+
+    def ranges(n):
+        for _ in range(n):
+            first = source.randrange(size)
+            read_sparse(node, "/big", first, min(size, first + source.choice([1, 5000, 300_000, 3_000_000])), True)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began = time.monotonic()
+    readers = [threading.Thread(target=whole) for _ in range(3)]
+    for r in readers:
+        r.start()
+        time.sleep(0.2)
+    ranges(20)
+    for r in readers:
+        r.join()
+    seconds, sent = time.monotonic() - began, origin.sent()
+    assert not wrong, wrong
+    assert sent <= size + 25 * (4 << 20), f"the origin sent {sent} bytes of {size}"
+    whole()
+    stop.set()
+    watcher.join()
+    node.kill()
+    node.start()
+    ranges(20)
+    whole()
+    assert not wrong, wrong
+    assert origin.sent() <= sent + (64 << 20), "after a kill it was there"
+    assert SANITIZED or high[0] < (64 + 64) << 10, f"{high[0]} KiB resident"
+    if os.environ.get("BRINK_GIB"):
+        print(f"  {size} bytes to three in {seconds:.1f} s, {sent / size:.3f} of them from the origin, {high[0] / 1024:.0f} MiB resident")
+
+
 if __name__ == "__main__":
-    main()
+    main(900 if os.environ.get("BRINK_GIB") else 120)
