@@ -39,10 +39,10 @@ static void node_on_evict(object_t *o, store_why_t why, void *arg)
     pthread_rwlock_rdlock(&n->warm_gate);
     warm_t *warm = atomic_load(&n->warm);
     if (warm != NULL) {
-        /* asked for again after it was filled, or filled again after it was evicted; most of what was seen once never
-         * is */
+        /* asked for again after it was filled, or filled again after it was evicted; what was seen once mostly never
+         * is, unless most of what leaves has been here before */
         if (why == STORE_EVICTED && !seen_again && !on_disk && n->evicted != NULL) {
-            seen_again = seen_before(n->evicted, o->digest);
+            seen_again = seen_before(n->evicted, o->digest) || seen_mostly(n->evicted);
             if (!seen_again)
                 atomic_fetch_add_explicit(&n->writes_spared, 1, memory_order_relaxed);
         }

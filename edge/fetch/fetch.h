@@ -94,7 +94,7 @@ typedef struct fetch_response {
     bool sharable;       /* others may use it and it will be stored if it ends well */
     bool passing;        /* sharable, but kept in pieces on disk: readers of now get all of it, from the beginning */
     bool sliced;         /* it brings pieces of what is stored by now: look it up there */
-    bool whole;          /* it brings all pieces of what is stored by now: deliver fetch_pieces_of in place of `object` */
+    bool whole; /* it brings all pieces of what is stored by now: deliver fetch_pieces_of in place of `object` */
     bool stale_from_shield;
     bool via_shield;
     bool bodiless;       /* answers HEAD: the length is what the head said, not that of the body */

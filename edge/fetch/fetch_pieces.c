@@ -22,10 +22,10 @@
 #include "edge/tbl/metrics.h"
 
 enum {
-    FETCH_PIECES_RETRY = 5,                     /* ms between two tries where the disk's queue is full */
-    FETCH_PIECES_PATIENCE = 2 * MSEC_PER_SEC,   /* then the response isn't stored, */
-    FETCH_PIECES_REFUSED = 10 * MSEC_PER_SEC,   /* and for so long no other waits for the disk */
-    FETCH_PIECES_HELD = 4,                      /* that are held though the disk has them: somebody may just have asked it */
+    FETCH_PIECES_RETRY = 5,                   /* ms between two tries where the disk's queue is full */
+    FETCH_PIECES_PATIENCE = 2 * MSEC_PER_SEC, /* then the response isn't stored, */
+    FETCH_PIECES_REFUSED = 10 * MSEC_PER_SEC, /* and for so long no other waits for the disk */
+    FETCH_PIECES_HELD = 4, /* that are held though the disk has them: somebody may just have asked it */
     FETCH_PIECES_HEAD = FIELDS_MAX_BYTES + 4096 /* of a piece beside its bytes: key, tags */
 };
 
@@ -145,7 +145,7 @@ void fetch_pieces_stop(fetch_t *f)
     if (f->ended)
         fetch_settle(f);
     else if (fetch_pieces_of(f) != NULL)
-        fetch_close(f); /* nobody takes its bytes any more */
+        fetch_close(f);       /* nobody takes its bytes any more */
     fetch_detach(&p->reader); /* may be the last reference to the fetch */
     free(p);
 }

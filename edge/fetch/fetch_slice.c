@@ -10,7 +10,8 @@
 #include "edge/store/piece.h"
 
 /* Which bytes of the whole that the pieces belong to the body of a response is; false: it is none of it. */
-static bool fetch_slice_fits(const fetch_t *f, int status, const fields_t *fields, int64_t content_length, range_t *bytes)
+static bool fetch_slice_fits(const fetch_t *f, int status, const fields_t *fields, int64_t content_length,
+                             range_t *bytes)
 {
     const object_t *head = fetch_pieces_of(f);
     stored_t came = {.status = status}, whole = object_meta(head);

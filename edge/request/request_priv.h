@@ -252,8 +252,8 @@ coding_t encode_begin(request_t *rq, coding_t c, int64_t length, int64_t *sent);
 /* With rq->encoder: the next slice, coded, good until the next call. `*last`: nothing comes after it. */
 size_t encode_gather(request_t *rq, struct iovec *v, bool *last, bool *failed);
 void encode_close(request_t *rq);
-/* The stored fields as a form in coding `c`, or a 304 for it, has them: each goes through encode_field (false: it is left
- * out). */
+/* The stored fields as a form in coding `c`, or a 304 for it, has them: each goes through encode_field (false: it is
+ * left out). */
 typedef struct encode_fields {
     coding_t coding;
     int status;

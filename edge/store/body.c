@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "edge/base/block.h"
 #include "edge/base/check.h"
 #include "edge/base/mem.h"
 
@@ -24,6 +25,11 @@ struct body_chunk {
     size_t size;
     char bytes[];
 };
+
+static void body_chunk_free(struct body_chunk *c)
+{
+    block_free(c, sizeof *c + c->size);
+}
 
 static body_list_t *body_list(const body_t *b)
 {
@@ -66,7 +72,7 @@ void body_unref(body_t *b)
     while (l->first != NULL) {
         struct body_chunk *c = l->first;
         l->first = c->next;
-        free(c);
+        body_chunk_free(c);
     }
     free(l);
 }
@@ -106,7 +112,7 @@ err_t body_append(body_t *b, span_t s, size_t *grown)
         struct body_chunk *c = l->last;
         if (c == NULL || c->used == c->size) {
             size_t size = body_next_size(l, left);
-            struct body_chunk *fresh = mem_alloc(sizeof *fresh + size);
+            struct body_chunk *fresh = block_alloc(sizeof *fresh + size);
             *fresh = (struct body_chunk){.start = length, .size = size};
             if (c != NULL)
                 c->next = fresh;
@@ -133,7 +139,7 @@ char *body_room(body_t *b, size_t n)
     CHECK(body_state(b) == BODY_GROWING && l->declared >= 0 &&
           n <= (uint64_t)l->declared - atomic_load_explicit(&b->length, memory_order_relaxed));
     if (l->last == NULL) {
-        struct body_chunk *fresh = mem_alloc(sizeof *fresh + (size_t)l->declared);
+        struct body_chunk *fresh = block_alloc(sizeof *fresh + (size_t)l->declared);
         *fresh = (struct body_chunk){.size = (size_t)l->declared};
         l->first = l->last = fresh;
         l->allocated += sizeof *fresh + fresh->size;
@@ -204,7 +210,7 @@ size_t body_trim(body_t *b, uint64_t consumed)
         struct body_chunk *c = l->first;
         l->first = c->next;
         freed += sizeof *c + c->size;
-        free(c);
+        body_chunk_free(c);
     }
     l->allocated -= freed;
     return freed;

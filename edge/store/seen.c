@@ -7,11 +7,18 @@
 
 #include "edge/base/mem.h"
 
-enum { SEEN_BITS = 16, SEEN_PROBES = 4, SEEN_LINE = 8 /* words */ };
+enum {
+    SEEN_BITS = 16,
+    SEEN_PROBES = 4,
+    SEEN_LINE = 8, /* words */
+    SEEN_ALL = 1 << 24,
+    SEEN_SHIFT = 12 /* the share is over some 4096 questions */
+};
 
 struct seen {
     size_t most, lines;
     _Atomic size_t n;       /* keys in the newer filter */
+    _Atomic int32_t share;  /* of what was seen before, of SEEN_ALL; a lost update doesn't matter */
     _Atomic unsigned newer; /* which of the two */
     _Atomic uint64_t *filter[2];
 };
@@ -62,7 +69,12 @@ static bool seen_in(seen_t *s, unsigned which, digest_t d, bool add)
     return all;
 }
 
-bool seen_before(seen_t *s, digest_t digest)
+bool seen_mostly(const seen_t *s)
+{
+    return atomic_load_explicit(&s->share, memory_order_relaxed) > SEEN_ALL / 2;
+}
+
+static bool seen_look(seen_t *s, digest_t digest)
 {
     unsigned newer = atomic_load_explicit(&s->newer, memory_order_relaxed);
     bool older = seen_in(s, !newer, digest, false);
@@ -75,4 +87,13 @@ bool seen_before(seen_t *s, digest_t digest)
         atomic_store_explicit(&s->n, 0, memory_order_relaxed);
     }
     return older;
+}
+
+bool seen_before(seen_t *s, digest_t digest)
+{
+    bool seen = seen_look(s, digest);
+    int32_t share = atomic_load_explicit(&s->share, memory_order_relaxed);
+    share += ((seen ? SEEN_ALL : 0) - share) / (1 << SEEN_SHIFT);
+    atomic_store_explicit(&s->share, share, memory_order_relaxed);
+    return seen;
 }

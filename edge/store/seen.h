@@ -17,6 +17,8 @@ seen_t *seen_new(size_t n);
 void seen_free(seen_t *s); /* NULL is fine */
 /* Was it seen before? From now on it was. Wrong in 1 of 500 cases. */
 bool seen_before(seen_t *s, digest_t digest);
+/* Had most of the last few thousand been seen before? Then what is new will come back as well. */
+bool seen_mostly(const seen_t *s);
 size_t seen_bytes(size_t n); /* of memory that seen_new(n) takes */
 
 #endif

@@ -29,6 +29,21 @@ Test(seen, a_round_of_as_many_is_remembered_whole)
     seen_free(s);
 }
 
+Test(seen, a_workload_that_comes_back_is_told_from_one_that_does_not)
+{
+    seen_t *s = seen_new(N);
+    for (uint64_t n = 0; n < 3 * N; n++)
+        seen_before(s, make_digest(n));
+    cr_expect(!seen_mostly(s));
+    for (uint64_t n = 0; n < 3 * N; n++)
+        seen_before(s, make_digest(n % (N / 2)));
+    cr_expect(seen_mostly(s));
+    for (uint64_t n = 0; n < 3 * N; n++)
+        seen_before(s, make_digest(n % 3 == 0 ? n % (N / 2) : 10 * N + n));
+    cr_expect(!seen_mostly(s), "a third is not most");
+    seen_free(s);
+}
+
 Test(seen, what_is_old_is_forgotten)
 {
     seen_t *s = seen_new(N);
