@@ -115,11 +115,12 @@ static bool route_origin(route_t *r, const route_choice_t *c, route_target_t *ou
         return false;
     uint64_t all = route_all(c->origin_n), usable = all & c->origin_usable, fresh = usable & ~r->tried_origin;
     uint64_t first = ~c->origin_backup, room = ~c->origin_full, among;
+    enum { UNTRIED = 4 };
     const uint64_t well[] = {fresh & first & room, fresh & first, fresh & room, fresh,
                              /* a second try of the same one finds a fresh connection */
                              usable & first, usable};
     const uint64_t not_well[] = {all & first & ~r->tried_origin, all & ~r->tried_origin, all & first, all};
-    bool forced = !route_prefer(well, sizeof well / sizeof *well, &among);
+    bool forced = !route_prefer(well, r->untried ? UNTRIED : sizeof well / sizeof *well, &among);
     if (forced && r->optional)
         return false;
     if (forced)

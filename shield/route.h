@@ -29,7 +29,8 @@ typedef struct route {
     /* set by the caller */
     bool idempotent;
     bool no_shield; /* go to the origin at once: the shield can't be used for this request */
-    bool optional;  /* there is something else to answer with: what is ejected isn't tried */
+    bool optional;  /* there is something else to answer with: what is ejected isn't tried, */
+    bool untried;   /* nor, of the origins, what was tried before */
     /* private */
     uint64_t tried_shield, tried_origin; /* bits by index */
     unsigned shield_tries, origin_tries;

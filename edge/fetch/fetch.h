@@ -93,6 +93,8 @@ typedef struct fetch_response {
     bool validated;      /* a stored response was freshened by a 304 */
     bool sharable;       /* others may use it and it will be stored if it ends well */
     bool passing;        /* sharable, but kept in pieces on disk: readers of now get all of it, from the beginning */
+    bool failing;        /* it says that the server is failing, whoever asks: who waits doesn't ask again */
+    bool failure_shared; /* then: who waits may have this very answer, though it isn't kept */
     bool sliced;         /* it brings pieces of what is stored by now: look it up there */
     bool whole; /* it brings all pieces of what is stored by now: deliver fetch_pieces_of in place of `object` */
     bool stale_from_shield;

@@ -94,6 +94,20 @@ static err_t fetch_fill_full(fetch_t *f, fields_t *all, msec_t now)
     return fieldblock_pack(all, &f->response.full);
 }
 
+/* Does the answer say that the server is failing, whoever asks? Then nobody who waits asks for the same again: a crowd
+ * would fall upon a server that is down already. 502, 503 and 504 are a gateway's; a 500 may be about the one whose
+ * cookie went up. Who waits gets the answer itself if freshness is all that it lacks for being kept (an error seldom
+ * has any) and it is short, as readers hold it back; else an error of ours that says the same. */
+static void fetch_fill_failing(fetch_t *f, int status, int64_t declared)
+{
+    fetch_response_t *r = &f->response;
+    bool gateway = status == 502 || status == 503 || status == 504;
+    r->failing = (gateway || (status == 500 && !fields_has(&f->request, SPAN("cookie")))) && f->spec.share &&
+                 f->spec.range.p == NULL && r->storable != STORABLE_YES && r->storable != STORABLE_RULE;
+    r->failure_shared = r->failing && declared <= FETCH_WINDOW &&
+                        (r->storable == STORABLE_NO_FRESHNESS || r->storable == STORABLE_MALFORMED);
+}
+
 /* The origin's word that what is stored may not be kept any longer: a 304 or a new response says no-store or private,
  * or a 304 makes of it what is not stored for another reason, say a cookie without the word that it is for all (RFC
  * 9111 4.3.4). Else a stale one would go on being sent within its windows. What is one user's says nothing of what all
@@ -332,6 +346,7 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
         fetch_invalidate(f, status, &fields);
     r->passing = pieces && r->storable == STORABLE_YES;
     r->sharable = (room && r->storable == STORABLE_YES) || r->passing;
+    fetch_fill_failing(f, status, declared);
     fetch_fill_counted(f, r->sharable && !r->passing);
     fetch_fill_disowned(f, status);
     if (r->passing)

@@ -3,7 +3,8 @@
  *   begin ─► next hop ─► send ─► head ─► body… ─► end
  *               ▲          │       │        │
  *               └─ failed ─┘       │        └─ cut: the rest is asked for (fetch_resume.c), or the body fails
- *                  before a head   └─ 304 that selects nothing: once more without validators
+ *                  before a head   ├─ 304 that selects nothing: once more without validators
+ *                                  └─ 502, 503, 504 while another origin is well: there
  *
  * A request goes to another hop only if it surely had no effect on the first, or its method is idempotent. */
 #include "edge/base/log.h"
@@ -140,6 +141,12 @@ static void fetch_fsm_on_head(void *arg, int status, const fields_t *fields, int
         return;
     }
     fetch_route_answered(f, status);
+    if (fetch_route_elsewhere(f, status)) {
+        f->deps->client->ops->cancel(f->call);
+        f->call = NULL;
+        fetch_fsm_admitted(f);
+        return;
+    }
     switch (fetch_fill_head(f, status, fields, content_length)) {
     case FETCH_FILL_OK:
         fetch_publish(f, FETCH_STREAMING);

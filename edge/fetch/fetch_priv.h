@@ -110,6 +110,9 @@ fetch_route_verdict_t fetch_route_next(fetch_t *f, bool may_wait);
 bool fetch_route_address(fetch_t *f, fields_t *fields); /* false: it can't be; ask for the next */
 /* Where a server is and how it is spoken to; `site` NULL: it is a shield node. */
 upstream_target_t fetch_route_target(const conf_t *conf, const conf_origin_t *server, const conf_site_t *site);
+/* The origin answered that it is failing (502, 503, 504). True: another one that is well has a place for the request,
+ * this attempt is counted as ended; the caller cancels it and goes on with fetch_fsm_admitted. */
+bool fetch_route_elsewhere(fetch_t *f, int status);
 void fetch_route_leave(fetch_t *f); /* stops waiting, if it waits */
 void fetch_route_answered(fetch_t *f, int status);
 void fetch_route_ended(fetch_t *f, upstream_result_t result);

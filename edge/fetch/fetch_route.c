@@ -145,6 +145,32 @@ fetch_route_verdict_t fetch_route_next(fetch_t *f, bool may_wait)
     return FETCH_ROUTE_NONE;
 }
 
+static bool fetch_route_gateway_error(int status)
+{
+    return status == 502 || status == 503 || status == 504;
+}
+
+/* Not from a shield: it has tried all that there are. */
+bool fetch_route_elsewhere(fetch_t *f, int status)
+{
+    if (!fetch_route_gateway_error(status) || f->hop.kind != ROUTE_ORIGIN || !f->route.idempotent ||
+        f->deps->stopping)
+        return false;
+    upstreams_want_t want = {.site = f->spec.site, .key = f->key.digest, .shared = f->spec.share};
+    route_t other = f->route;
+    other.optional = other.untried = true;
+    upstreams_target_t t = upstreams_next(f->spec.upstreams, &want, &other, f->deps->loop->now.boot);
+    if (t.verdict != UPSTREAMS_GO)
+        return false;
+    other.optional = f->route.optional;
+    other.untried = f->route.untried;
+    f->failed = f->hop.server;
+    fetch_route_ended(f, UPSTREAM_OK);
+    f->route = other;
+    f->hop = t;
+    return true;
+}
+
 upstream_target_t fetch_route_target(const conf_t *conf, const conf_origin_t *server, const conf_site_t *site)
 {
     bool shield = site == NULL;
@@ -195,7 +221,7 @@ void fetch_route_answered(fetch_t *f, int status)
  * shield only passes them on. */
 static health_result_t fetch_route_health(const fetch_t *f, upstream_result_t result)
 {
-    bool gateway = f->hop.kind == ROUTE_ORIGIN && (f->status == 502 || f->status == 503 || f->status == 504);
+    bool gateway = f->hop.kind == ROUTE_ORIGIN && fetch_route_gateway_error(f->status);
     if (result == UPSTREAM_ABANDONED && f->status == 0)
         return HEALTH_UNKNOWN;
     if (result != UPSTREAM_OK && result != UPSTREAM_ABANDONED)

@@ -442,6 +442,8 @@ static bool collapse_usable(request_t *rq, const fetch_response_t *r)
 {
     stored_t meta = object_meta(r->object);
     const stored_t *m = &meta;
+    if (r->failing)
+        return r->failure_shared && lookup_selects(rq, object_selecting(r->object));
     if (!(r->sharable || r->stale_from_shield) || (rq->cc.has_authorization && (m->flags & STORED_AUTH_SHARED) == 0))
         return false;
     if (!lookup_selects(rq, object_selecting(r->object)) || (r->passing && rq->cc.has_range))
@@ -529,17 +531,27 @@ static request_go_t collapse_sliced(request_t *rq, const fetch_response_t *r)
     return REQUEST_MORE;
 }
 
+/* What was waited for says that the upstream is failing, and isn't for others to read. */
+static request_go_t collapse_fails_too(request_t *rq, int status)
+{
+    collapse_leave(rq);
+    rq->hit = false;
+    if (status == 503)
+        rq->retry_after = MSEC_PER_SEC;
+    return deliver_error(rq, status, "destination_unavailable", "the upstream said so when it was asked for this");
+}
+
 static request_go_t collapse_answered(request_t *rq, fetch_t *f)
 {
     const fetch_response_t *r = fetch_response(f);
     rq->fwd_status = r->upstream_status;
     if (r->sliced || (rq->slice.last > 0 && fetch_range(f).p != NULL && !collapse_slice_answers(rq, r)))
         return collapse_sliced(rq, r);
-    if (!rq->leader && !collapse_usable(rq, r))
-        return collapse_again(rq, r);
     int status = object_meta(r->object).status;
     if ((status == 500 || status == 502 || status == 503 || status == 504) && collapse_stale_allowed(rq))
-        return collapse_serve_stale(rq);
+        return collapse_serve_stale(rq); /* whatever else that answer is: nobody asks on their own for another */
+    if (!rq->leader && !collapse_usable(rq, r))
+        return r->failing ? collapse_fails_too(rq, status) : collapse_again(rq, r);
     if (rq->leader && rq->cacheable && (!r->sharable || r->passing) && fetch_shares(f)) {
         collapse_note_unsharable(rq, r);
         if (rq->cc.has_range && rq->x->method == METHOD_GET && fetch_range(f).p == NULL &&

@@ -1,5 +1,6 @@
 """An origin that does as it is told: slow, cut, malformed, over TLS, away; and that remembers what it was asked."""
 import email.utils
+import errno
 import socket
 import ssl
 import threading
@@ -71,7 +72,14 @@ class Origin:
             self.context.load_cert_chain(certificate, key)
         self.scheme = "https" if tls else "http"
         self.listener = None
-        self.start()
+        for tries in range(5, -1, -1):
+            try:
+                self.start()
+                break
+            except OSError as error:  # somebody else's by now
+                if port or not tries or error.errno != errno.EADDRINUSE:
+                    raise
+                self.port = free_port()
         running.append(self)
 
     @property

@@ -137,6 +137,29 @@ def test_a_failed_fetch_fails_them_all_once():
     assert origin.count("/hot") < 10, "a failing origin was asked once for every waiter"
 
 
+def test_a_failing_origin_is_not_asked_by_everybody():
+    # It answers, and says that it is failing: with something stale to answer with, and without.
+    for status, control in ((503, None), (503, "no-store"), (500, None)):
+        for stale in (False, True):
+            origin, head = Origin(), threading.Event()
+            node = Node(origins=[origin.url])
+            if stale:
+                origin.on("/hot", body=b"kept", headers={"Cache-Control": "max-age=1, stale-if-error=600"})
+                node.get("/hot")
+                time.sleep(1.6)
+            before = origin.count("/hot")
+            origin.on("/hot", gate=head, status=status, body=b"out of order", headers={"Cache-Control": control} if control else {})
+            crowd = [Later(node.get, "/hot") for _ in range(100)]
+            eventually("the origin is asked", lambda: origin.count("/hot") > before)
+            eventually("they wait", lambda: node.metric("brink_collapsed_total") >= 99)
+            head.set()
+            answers = [c.result() for c in crowd]
+            assert {r.status for r in answers} == {200 if stale else status}, answers[0]
+            assert {r.body for r in answers} == {b"kept"} or not stale
+            assert origin.count("/hot") == before + 1, f"{origin.count('/hot') - before} requests for {status}, {control}, stale: {stale}"
+            node.stop()
+
+
 def test_a_slow_reader_holds_nobody_up():
     origin = Origin()
     gate = threading.Event()

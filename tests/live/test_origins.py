@@ -33,6 +33,20 @@ def test_weights_and_backup():
     eventually("the first group is back", lambda: node.get("/back").body == b"heavy", timeout=20, step=0.2)
 
 
+def test_one_that_says_it_is_failing_is_seen_by_nobody():
+    bad, good = Origin(), answering(b"good")
+    for status in (502, 503, 504):
+        bad.on("*", status=status, body=b"out of order")
+        node = Node(origins=[bad.url, good.url], workers=1)
+        together(8, lambda _: [node.get(f"/{i}") for i in range(5)])
+        answers = [node.get(f"/{i}") for i in range(40)]
+        assert {r.status for r in answers} == {200}, [r.status for r in answers]
+        assert upstream(node, bad)["why"] and node.metric("brink_upstream_retries_total", upstream=bad.url) >= 5
+        # What may have been acted on isn't repeated.
+        assert {node.get("/p", method="POST", body=b"x").status for _ in range(30)} <= {200, status}
+        node.stop()
+
+
 def test_probes_find_out_before_visitors_do():
     one, two = answering(b"one"), answering(b"two")
     sick = threading.Event()

@@ -98,35 +98,6 @@ def test_http2_between_the_tiers():
     eventually("the shield is asked again", lambda: len(edge.get(f"/again{next(numbers)}").cache_status) == 2, timeout=60, step=0.3)
 
 
-NODE_SERVER = """
-const http = require('http'), port = +process.argv[2], body = Buffer.alloc(700000, 'n');
-http.createServer((q, s) => {
-  if (q.url === '/chunked') { s.setHeader('Cache-Control', 'max-age=60'); s.write('one '); setTimeout(() => s.end('two'), 30); return; }
-  if (q.method === 'POST') { let n = 0; q.on('data', d => n += d.length); q.on('end', () => s.end(String(n))); return; }
-  s.setHeader('Cache-Control', 'max-age=60'); s.end(body);
-}).listen(port, '127.0.0.1');
-"""
-
-
-def test_a_node_server():
-    import shutil
-    if not shutil.which("node"):
-        raise Skip("nodejs is not installed")
-    folder, port = temp_dir("brink-nodejs-"), free_port()
-    path = os.path.join(folder, "server.js")
-    with open(path, "w") as out:
-        out.write(NODE_SERVER)
-    Process("nodejs", ["node", path, str(port)], folder)
-    eventually("it answers", lambda: fetch(port, "/").status == 200)
-    node = Node(origins=[f"http://127.0.0.1:{port}"])
-    for expected in ("MISS", "HIT"):
-        r = node.get("/")
-        assert r.body == b"n" * 700000 and r.x_cache == expected, r
-        r = node.get("/chunked")
-        assert r.body == b"one two" and r.x_cache == expected, r
-    assert node.get("/p", method="POST", body=b"x" * 500_000).body == b"500000"
-
-
 def test_a_large_body_survives_cuts():
     """Cut twice in the middle of 30 MB, over one tier and over two."""
     whole = os.urandom(30_000_000)

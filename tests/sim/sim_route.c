@@ -171,3 +171,192 @@ Test(sim_route, an_origin_down_for_a_minute_costs_nobody_an_error)
             w->calls - before);
     world_free(w);
 }
+
+/* ---- answers that say that the server is failing ---- */
+
+static world_t *world_of(const char *origins, const char *upstream)
+{
+    return world_open(&(world_options_t){.origins = origins, .more = upstream});
+}
+
+#define TWO "['http://127.0.0.1:21', 'http://127.0.0.1:22']"
+#define ONCE "memory: {size: 64MiB}\nupstream: {retries: 1}"
+
+Test(sim_route, a_gateway_error_is_tried_at_another_origin)
+{
+    static const int statuses[] = {502, 503, 504};
+    world_t *w = world_of(TWO, ONCE);
+    uint64_t retries = metrics_total(METRIC_UPSTREAM_RETRIES);
+    for (int i = 0; i < 3; i++) {
+        char path[8];
+        snprintf(path, sizeof path, "/%d", i);
+        world_client_t *c = world_get(w, 0, path, NULL);
+        world_call_t *first = world_last_call(w);
+        world_head(w, first, statuses[i], "retry-after: 5", 100);
+        world_run(w);
+        cr_assert(first->cancelled && !c->head && world_last_call(w) != first);
+        cr_expect_neq(world_last_call(w)->port, first->port);
+        world_answer(w, world_last_call(w), 200, "cache-control: max-age=60", "well");
+        is(c, 200, "well");
+        is(world_get(w, 1, path, NULL), 200, "well");
+    }
+    cr_expect_eq(w->calls, 6);
+    cr_expect_eq(metrics_total(METRIC_UPSTREAM_RETRIES), retries + 3);
+    world_free(w);
+}
+
+Test(sim_route, what_both_say_is_passed_on)
+{
+    world_t *w = world_of(TWO, ONCE);
+    world_client_t *c = world_get(w, 0, "/a", NULL);
+    world_answer(w, world_last_call(w), 503, PASS, "one");
+    world_answer(w, world_last_call(w), 503, PASS, "two");
+    is(c, 503, "two");
+    cr_expect_eq(w->calls, 2);
+    c = world_get(w, 0, "/b", NULL);
+    world_answer(w, world_last_call(w), 503, PASS, "one");
+    world_end(w, world_last_call(w), UPSTREAM_REFUSED);
+    is(c, 502, NULL);
+    world_free(w);
+}
+
+Test(sim_route, not_where_it_must_not_or_cannot)
+{
+    static const struct {
+        const char *origins, *upstream, *method;
+        int status;
+    } cases[] = {
+        {TWO, ONCE, "POST", 503},
+        {TWO, "memory: {size: 64MiB}\nupstream: {retries: 0}", "GET", 503},
+        {TWO, ONCE, "GET", 500}, /* an application's own */
+        {"['http://127.0.0.1:21']", ONCE, "GET", 503},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        world_t *w = world_of(cases[i].origins, cases[i].upstream);
+        world_client_t *c = world_request(w, 0, cases[i].method, "/a", NULL, "");
+        world_answer(w, world_last_call(w), cases[i].status, PASS, "failing");
+        is(c, cases[i].status, "failing");
+        cr_expect_eq(w->calls, 1, "case %zu", i);
+        world_free(w);
+    }
+    world_t *w = world_of(TWO, ONCE); /* the other one is out: nobody finds out here */
+    while (health_usable(health_at(upstreams_health(w->upstreams), 0), w->now.boot)) {
+        health_ask_t ask = {.last = true, .limit = 1000};
+        cr_assert_eq(health_enter(health_at(upstreams_health(w->upstreams), 0), &ask, w->now.boot), HEALTH_GO);
+        health_end(health_at(upstreams_health(w->upstreams), 0), HEALTH_FAILED, w->now.boot);
+    }
+    world_client_t *c = world_get(w, 0, "/a", NULL);
+    world_answer(w, world_last_call(w), 503, PASS, "failing");
+    is(c, 503, "failing");
+    cr_expect_eq(w->calls, 1);
+    world_free(w);
+}
+
+/* ---- a crowd that waits for what fails ---- */
+
+enum { CROWD = 50 };
+
+static void crowd(world_t *w, world_client_t **c, const char *lines)
+{
+    for (unsigned i = 0; i < CROWD; i++)
+        c[i] = world_get(w, i % WORLD_LOOPS, "/hot", i == 0 ? lines : NULL);
+}
+
+Test(sim_route, a_crowd_gets_the_failure_that_it_waited_for)
+{
+    static const struct {
+        int status;
+        const char *fields, *leader;
+        bool same; /* the very answer, or one of ours that says the same */
+    } cases[] = {
+        {502, "content-type: text/plain", NULL, true},
+        {503, "retry-after: 9", NULL, true},
+        {504, "expires: 0", NULL, true},
+        {500, "content-type: text/plain", NULL, true},
+        {503, "cache-control: no-store", NULL, false},
+        {503, "cache-control: private", NULL, false},
+        {502, "set-cookie: a=b", NULL, false},
+        {503, "vary: x-kind", "x-kind: other", false},
+        {500, "cache-control: no-store", NULL, false},
+        {503, "content-type: text/plain", "cookie: me", true}, /* a gateway's, whoever asks */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        world_t *w = world_new(NULL, "memory: {size: 64MiB}\nupstream: {retries: 0}");
+        world_client_t *c[CROWD];
+        crowd(w, c, cases[i].leader);
+        cr_assert_eq(w->calls, 1);
+        world_answer(w, world_last_call(w), cases[i].status, cases[i].fields, "out of order");
+        cr_expect_eq(w->calls, 1, "case %zu: %zu requests", i, w->calls);
+        for (int n = 0; n < CROWD; n++) {
+            is(c[n], cases[i].status, n == 0 || cases[i].same ? "out of order" : NULL);
+            cr_expect(n == 0 || cases[i].same || memcmp(c[n]->body, "out of order", 12) != 0);
+            cr_expect(n == 0 || cases[i].same || world_field(c[n], "set-cookie").p == NULL);
+        }
+        world_get(w, 0, "/hot", NULL);
+        cr_expect_eq(w->calls, 2, "nobody keeps it");
+        world_answer(w, world_last_call(w), 200, "cache-control: max-age=60", "well");
+        world_free(w);
+    }
+}
+
+Test(sim_route, what_may_be_about_one_user_is_nobody_elses)
+{
+    static const struct {
+        int status;
+        const char *fields, *leader;
+    } cases[] = {{500, "content-type: text/plain", "cookie: me"}, {404, "cache-control: private", NULL}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        world_t *w = world_new(NULL, "memory: {size: 64MiB}\nupstream: {retries: 0}");
+        world_client_t *c[CROWD];
+        crowd(w, c, cases[i].leader);
+        world_answer(w, world_last_call(w), cases[i].status, cases[i].fields, "yours");
+        cr_expect_eq(w->calls, CROWD, "all at once");
+        while (world_last_call(w)->open || w->call[1]->open)
+            for (size_t n = 1; n < w->calls; n++)
+                if (w->call[n]->open)
+                    world_answer(w, w->call[n], 200, PASS, "mine");
+        for (int n = 0; n < CROWD; n++)
+            is(c[n], n == 0 ? cases[i].status : 200, n == 0 ? "yours" : "mine");
+        world_free(w);
+    }
+}
+
+Test(sim_route, a_crowd_with_something_stale_asks_once)
+{
+    static const int statuses[] = {500, 502, 503, 504};
+    for (size_t i = 0; i < 4; i++) {
+        world_t *w = world_new(NULL, "memory: {size: 64MiB}\nupstream: {retries: 0}");
+        world_client_t *c[CROWD];
+        world_get(w, 0, "/hot", NULL);
+        world_answer(w, world_last_call(w), 200, "cache-control: max-age=1, stale-if-error=600\netag: \"1\"", "kept");
+        world_pass(w, 2000);
+        crowd(w, c, NULL);
+        cr_assert_eq(w->calls, 2);
+        world_answer(w, world_last_call(w), statuses[i], "cache-control: no-store", "out of order");
+        cr_expect_eq(w->calls, 2, "%d: %zu requests", statuses[i], w->calls);
+        for (int n = 0; n < CROWD; n++) {
+            is(c[n], 200, "kept");
+            cr_expect(world_says(c[n], "x-cache", "STALE"));
+        }
+        world_free(w);
+    }
+}
+
+/* One reader of a shared failure stands still: short, so the others have it all the same. */
+Test(sim_route, a_waiter_that_stalls_holds_no_failure_back)
+{
+    world_t *w = world_new(NULL, "memory: {size: 64MiB}\nupstream: {retries: 0}");
+    static char page[65536];
+    world_client_t *leader = world_get(w, 0, "/hot", NULL), *slow = world_get(w, 1, "/hot", NULL);
+    slow->stalled = true;
+    world_call_t *call = world_last_call(w);
+    world_head(w, call, 503, "content-type: text/plain", 16 * (int64_t)sizeof page);
+    for (int i = 0; i < 16; i++) {
+        world_run(w);
+        cr_assert(world_bytes(w, call, page, sizeof page), "held back at %d", i);
+    }
+    world_end(w, call, UPSTREAM_OK);
+    cr_expect(leader->done && leader->n == 16 * sizeof page);
+    world_leave(w, slow);
+    world_free(w);
+}

@@ -47,6 +47,7 @@ static upstream_call_t *world_start(upstream_t *u, const upstream_request_t *r, 
     c->events = events;
     c->arg = arg;
     c->open = true;
+    c->port = r->to.port;
     c->to_shield = r->to.port == 8;
     c->once = r->once;
     c->has_body = r->has_body;
@@ -358,10 +359,9 @@ world_t *world_open(const world_options_t *o)
     if (o->tier)
         snprintf(tiers, sizeof tiers, "tier: {secret_file: %s}\n", secret);
     snprintf(yaml, sizeof yaml,
-             "node: %s\nlisten: [{address: \"127.0.0.1:1\"}]\n%s\n%ssites:\n  - hosts: [\"*\"]\n    origins: "
-             "[\"http://127.0.0.1:9\"]\n%s\n",
+             "node: %s\nlisten: [{address: \"127.0.0.1:1\"}]\n%s\n%ssites:\n  - hosts: [\"*\"]\n    origins: %s\n%s\n",
              node, o->more != NULL ? o->more : "memory: {size: 64MiB, max_object: 8MiB}", tiers,
-             o->site != NULL ? o->site : "");
+             o->origins != NULL ? o->origins : "['http://127.0.0.1:9']", o->site != NULL ? o->site : "");
     cr_assert_eq(conf_parse(span_str(yaml), "sim.yaml", &w->conf, &error), ERR_OK, "%s", error.message);
     w->now = (now_t){.wall = 1700000000000 + o->clock, .boot = 5000000};
     purge_options_t po = {.node = node,

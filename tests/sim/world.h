@@ -17,6 +17,7 @@ typedef struct world_call {
     void *arg;
     bool open, cancelled, paused;
     char method[16], target[320];
+    uint16_t port; /* of the server that is asked */
     fields_t fields; /* copied */
     char body[256];
 } world_call_t;
@@ -65,6 +66,7 @@ typedef struct world {
 
 typedef struct world_options {
     const char *node;        /* NULL: sim-1 */
+    const char *origins;     /* YAML list; NULL: one */
     const char *site, *more; /* YAML lines of the one site "*", and at the top (memory is there if this is NULL) */
     bool disk, shield, tier; /* has a disk; goes to a shield; is one */
     msec_t clock;            /* how far its wall clock is ahead */

@@ -138,6 +138,24 @@ Test(route, the_less_loaded_of_two)
     cr_assert_gt(count[1], 400);
 }
 
+Test(route, only_what_was_not_tried)
+{
+    route_choice_t c = choice();
+    route_t r = {.idempotent = true, .untried = true, .optional = true};
+    c.shield_n = 0, c.retries = 3;
+    next(&r, &c, ROUTE_ORIGIN, 0, false);
+    next(&r, &c, ROUTE_ORIGIN, 1, false);
+    next(&r, &c, ROUTE_NONE, 0, false);
+    r = (route_t){.idempotent = true, .untried = true, .optional = true};
+    c.origin_backup = 1;
+    next(&r, &c, ROUTE_ORIGIN, 1, false);
+    next(&r, &c, ROUTE_ORIGIN, 0, false);
+    r = (route_t){.idempotent = true, .untried = true, .optional = true};
+    c.origin_usable = 2;
+    next(&r, &c, ROUTE_ORIGIN, 1, false);
+    next(&r, &c, ROUTE_NONE, 0, false);
+}
+
 Test(route, what_was_not_admitted_was_no_try)
 {
     route_choice_t c = choice();
