@@ -146,12 +146,7 @@ static size_t upstream_curl_on_body(char *p, size_t size, size_t n, void *data)
 void upstream_curl_easy_back(upstream_curl_t *u, upstream_job_t *j)
 {
     curl_multi_remove_handle(u->multi, j->easy);
-    if (u->spares < UPSTREAM_CURL_SPARE) {
-        curl_easy_reset(j->easy);
-        u->spare[u->spares++] = j->easy;
-    } else {
-        curl_easy_cleanup(j->easy);
-    }
+    curl_easy_cleanup(j->easy);
     curl_slist_free_all(j->addresses);
     free(j->url);
     j->easy = NULL;
@@ -393,7 +388,9 @@ static void upstream_curl_resolve(upstream_curl_t *u, const upstream_target_t *t
 
 CURL *upstream_curl_easy(upstream_curl_t *u, const upstream_target_t *to, upstream_job_t *j)
 {
-    CURL *e = j->easy = u->spares > 0 ? u->spare[--u->spares] : curl_easy_init();
+    /* Never one that was used before: libcurl until 8.1.0 remembers the last field of a handle's last answer after it
+     * was freed, and an answer that begins with whitespace is appended to it. */
+    CURL *e = j->easy = curl_easy_init();
     CHECK(e != NULL);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(e, CURLOPT_PROXY, "");
@@ -481,6 +478,8 @@ static upstream_call_t *upstream_curl_start(upstream_t *base, const upstream_req
     curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, upstream_curl_on_body);
     curl_easy_setopt(e, CURLOPT_WRITEDATA, c);
     upstream_curl_message(c, r);
+    if (r->has_body && r->body.n > 0) /* a server that answers without having read it may take it for the next request */
+        curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L);
     if (r->once) /* libcurl sends again by itself when a kept connection turns out to be closed */
         curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
     list_init(&c->job.link);
@@ -564,8 +563,6 @@ void upstream_curl_free(upstream_t *base)
             j->stop(j);
         }
     upstream_curl_bury(u);
-    while (u->spares > 0)
-        curl_easy_cleanup(u->spare[--u->spares]);
     loop_timer_stop(base->loop, &u->timer);
     if (u->multi != NULL)
         curl_multi_cleanup(u->multi);

@@ -8,7 +8,6 @@
 
 enum {
     UPSTREAM_CURL_POOL = 512,         /* idle connections kept by one loop */
-    UPSTREAM_CURL_SPARE = 64,         /* easy handles kept for the next calls */
     UPSTREAM_CURL_LIFETIME = 60,      /* s that a connection to a name is used again: then to its newest address */
     UPSTREAM_CURL_BUFFER = 128 * 1024 /* read at once */
 };
@@ -24,8 +23,6 @@ typedef struct upstream_curl {
     bool kicked;
     list_t pending; /* started, not yet given to curl: it must not be entered from its own callbacks */
     list_t calls;
-    CURL *spare[UPSTREAM_CURL_SPARE];
-    size_t spares;
     int depth;   /* within a call into curl: calls are then freed later */
     bool closed; /* only the kick that is on its way still needs it */
     list_t dead;
@@ -45,7 +42,7 @@ typedef struct upstream_job {
 void upstream_curl_submit(upstream_curl_t *u, upstream_job_t *j);
 /* Gives a job an easy handle that connects to that server by all our rules. */
 CURL *upstream_curl_easy(upstream_curl_t *u, const upstream_target_t *to, upstream_job_t *j);
-/* Takes it back, for others to use. */
+/* Ends it. */
 void upstream_curl_easy_back(upstream_curl_t *u, upstream_job_t *j);
 /* What the end of a connecting means. */
 upstream_result_t upstream_curl_connected(CURLcode code);

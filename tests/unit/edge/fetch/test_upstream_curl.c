@@ -84,6 +84,37 @@ Test(upstream_curl, sends_the_request_as_given_and_nothing_of_its_own)
     peer_close(&p);
 }
 
+static void named_then_close(peer_conn_t *c)
+{
+    if (peer_read(c))
+        peer_write(c, "HTTP/1.1 200 OK\r\nX-First: 1\r\nContent-Length: 0\r\nX-Last: of the first answer\r\n\r\n");
+}
+
+static void begins_folded(peer_conn_t *c)
+{
+    if (peer_read(c))
+        peer_write(c, "HTTP/1.1 200 OK\r\n\tfolded onto nothing, and long enough to need other room than that\r\n\r\n");
+}
+
+/* libcurl appends such a line to the last field that it remembers: that of an earlier answer, which it has freed. */
+Test(upstream_curl, an_answer_that_begins_folded_finds_nothing_of_the_one_before)
+{
+    static peer_script_fn *const script[] = {named_then_close, begins_folded,    named_then_close,
+                                             begins_folded,    named_then_close, NULL};
+    static peer_t p;
+    bench_t b;
+    peer_open(&p, script, NULL, NULL);
+    bench_open(&b);
+    for (int i = 0; i < 5; i++) {
+        seen_t s;
+        bench_get(&b, &p, &s);
+        cr_expect_eq(s.result, i % 2 == 0 ? UPSTREAM_OK : UPSTREAM_MALFORMED);
+        seen_release(&s);
+    }
+    bench_close(&b);
+    peer_close(&p);
+}
+
 static void serve_head(peer_conn_t *c)
 {
     while (peer_read(c))
