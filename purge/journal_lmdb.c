@@ -315,6 +315,10 @@ int journal_lmdb_drop(journal_file_t *f, MDB_txn *t, journal_drop_t *d)
     rc = mdb_cursor_get(c, &k, &v, d->next_n > 0 ? MDB_SET_RANGE : MDB_FIRST);
     for (int steps = 0; rc == 0 && steps < JOURNAL_DROP_STEPS; rc = mdb_cursor_get(c, &k, &v, MDB_NEXT), steps++) {
         slot_value_t s;
+        if (v.mv_size != sizeof s) {
+            rc = MDB_CORRUPTED;
+            break;
+        }
         memcpy(&s, v.mv_data, sizeof s);
         if (s.marks.hard <= d->cut && s.marks.soft <= d->cut && s.marks.strict <= d->cut &&
             (rc = mdb_cursor_del(c, 0)) != 0)
@@ -399,6 +403,10 @@ static int journal_prune_records(journal_file_t *f, MDB_txn *t, msec_t before)
     for (rc = mdb_cursor_get(c, &k, &v, MDB_FIRST); rc == 0 && steps++ < JOURNAL_PRUNE_MOST;
          rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
         record_head_t h;
+        if (v.mv_size < sizeof h) {
+            rc = MDB_CORRUPTED;
+            break;
+        }
         memcpy(&h, v.mv_data, sizeof h);
         if (h.accepted >= before && !journal_is_large(t, f->records, SIZE_MAX, JOURNAL_MAX_RECORD_PAGES))
             break;
@@ -420,6 +428,10 @@ static int journal_prune_receipts(journal_file_t *f, MDB_txn *t, char kind, msec
     for (rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE); rc == 0 && steps++ < JOURNAL_PRUNE_MOST;
          rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
         journal_receipt_t r;
+        if (v.mv_size != sizeof r) {
+            rc = MDB_CORRUPTED;
+            break;
+        }
         memcpy(&r, v.mv_data, sizeof r);
         if (((const char *)k.mv_data)[0] != kind ||
             (r.accepted >= before && !journal_is_large(t, f->receipts, JOURNAL_MAX_RECEIPTS, SIZE_MAX)) ||

@@ -109,7 +109,7 @@ err_t record_parse(span_t b, record_t *out)
         sizeof f + (uint64_t)f.key_n + f.selecting_n + f.tags_n * sizeof(digest_t) + f.fields_size != f.head_size ||
         (uint64_t)f.uri_at + f.uri_n > f.key_n || f.mark > MARK_HARD || f.checked < f.began || f.uri_at > UINT8_MAX ||
         f.uri_n > OBJECT_MAX_URI || f.body_size > INT64_MAX || (f.flags & STORED_PART) != 0 ||
-        ((f.flags & STORED_PIECES) != 0 && f.content_length < 0))
+        ((f.flags & STORED_PIECES) != 0 && f.content_length < 0) || (f.selecting_n == 0 && f.variant != 0))
         return ERR_CORRUPT;
     *out = (record_t){
         .digest = f.digest,
