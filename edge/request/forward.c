@@ -84,8 +84,29 @@ static bool forward_begins(span_t name, const span_t *prefixes, size_t n)
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
+/* Framing, which no other field of the request may seem to say again. */
+static const span_t forward_framing[] = {SPAN("transfer-encoding"), SPAN("connection"), SPAN("keep-alive"),
+                                         SPAN("proxy-connection")};
+
+static bool forward_drops(span_t name, bool own, bool signs);
+
+/* Many an application can't tell "a_b" from "a-b" (RFC 3875 4.1.18 makes one name of both), so it would take the one
+ * for the other, which isn't in the key, or was taken off. */
+static bool forward_drops_folded(span_t name, bool own)
+{
+    char folded[64];
+    if (own || name.n > sizeof folded)
+        return true;
+    for (size_t i = 0; i < name.n; i++)
+        folded[i] = name.p[i] == '_' ? '-' : name.p[i];
+    span_t other = span_of(folded, name.n);
+    return forward_lists(other, forward_framing, COUNT(forward_framing)) || forward_drops(other, true, false);
+}
+
 static bool forward_drops(span_t name, bool own, bool signs)
 {
+    if (span_find(name, '_') < name.n)
+        return forward_drops_folded(name, own);
     if (tier_internal(name) || forward_lists(name, forward_dropped, COUNT(forward_dropped)) ||
         forward_begins(name, forward_dropped_prefixes, COUNT(forward_dropped_prefixes)))
         return true;
