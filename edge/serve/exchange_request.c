@@ -80,6 +80,8 @@ static int exchange_request_take_fields(exchange_h2o_t *e, h2o_req_t *req)
     for (size_t i = 0; i < n; i++) {
         const h2o_header_t *h = &req->headers.entries[i];
         span_t name = span_of(h->name->base, h->name->len), value = span_trim(span_of(h->value.base, h->value.len));
+        if (e->h2 && (!fields_name_valid(name) || !fields_value_valid(value)))
+            return 400;
         bytes += name.n + value.n;
         if (bytes > l->header_bytes)
             return 431;

@@ -77,6 +77,13 @@ static h2o_iovec_t h1_guard_answer(int status)
 
 static void h1_guard_refuse(serve_conn_t *c, int status)
 {
+    /* Three words, and the last one isn't HTTP's: somebody tries HTTP/2 and begins it wrongly, or another protocol.
+     * What HTTP/1 would answer there would be read as a frame (RFC 9113 3.4), so such a connection just ends. */
+    if (status == H1_SCAN_FOREIGN && c->h1.scanned == 0) {
+        serve_count(&c->worker->counters.refused, 1);
+        h1_guard_close(c->sock);
+        return;
+    }
     h2o_iovec_t answer = h1_guard_answer(status);
     serve_count(&c->worker->counters.refused, 1);
     h2o_socket_read_stop(c->sock);

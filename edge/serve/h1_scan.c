@@ -94,6 +94,9 @@ static int h1_scan_request_line(h1_scan_t *s, const h1_scan_limits_t *limits, co
     span_t target = span_upto(rest, sp), version = span_from(rest, sp + 1);
     if (target.n > limits->target_bytes)
         return 414;
+    if (target.n > 0 && version.n > 0 && span_find(version, ' ') == version.n &&
+        !span_caseeq(span_upto(version, 5), SPAN("HTTP/")))
+        return H1_SCAN_FOREIGN;
     if (version.n != 8 || !span_starts(version, SPAN("HTTP/")) || version.p[6] != '.' || version.p[5] < '0' ||
         version.p[5] > '9' || version.p[7] < '0' || version.p[7] > '9')
         return 400;

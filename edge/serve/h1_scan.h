@@ -15,8 +15,9 @@
 #include <stdint.h>
 
 enum {
-    H1_SCAN_CHUNK_LINE_MAX = 1024,  /* one chunk-size line with extensions */
-    H1_SCAN_CHUNK_EXTRA_MAX = 16384 /* all extensions and trailers of one request */
+    H1_SCAN_CHUNK_LINE_MAX = 1024,   /* one chunk-size line with extensions */
+    H1_SCAN_CHUNK_EXTRA_MAX = 16384, /* all extensions and trailers of one request */
+    H1_SCAN_FOREIGN = 1              /* as a status: a line that ends in no version of HTTP */
 };
 
 typedef struct h1_scan_limits {
@@ -58,7 +59,7 @@ typedef struct h1_scan {
 } h1_scan_t;
 
 typedef struct h1_scan_result {
-    int status;        /* 0: all is well so far; else what to answer, and then close */
+    int status;        /* 0: all is well so far; else what to answer, and then close; or H1_SCAN_FOREIGN */
     size_t refused_at; /* offset at which the refused request began; requests before it are whole and well */
     size_t requests;   /* requests that became complete */
     bool expects;      /* one of the requests carries Expect */

@@ -243,6 +243,8 @@ static ssize_t h2_guard_pass(serve_conn_t *c, h2o_http2_conn_t *conn, const uint
     }
     if (r > 0)
         c->bytes_in += (uint64_t)r;
+    if (r == H2O_HTTP2_ERROR_ENHANCE_YOUR_CALM) /* its own limit: streams that exist by their priority alone */
+        serve_count(&c->worker->counters.floods[SERVE_FLOOD_PRIORITY], 1);
     uint64_t fresh = h2_guard_stream_errors(conn) - before;
     if (fresh > 0) {
         h2_guard_decade(c);

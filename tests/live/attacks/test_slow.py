@@ -121,5 +121,96 @@ def test_waiting_for_an_answer_is_not_idle():
         c2.frames(lambda f: f[0] == PING and f[1] & ACK)
 
 
+def node_for_slow_clients(**limits):
+    origin = Origin()
+    origin.on("*", lambda r: Reply(b"x" * 2000, headers={"Cache-Control": "max-age=600"}))
+    node = Node([origin.url], workers=2, config={"limits": dict({"connections": 20000, "connections_per_address": 20000}, **limits)})
+    assert [node.get("/a").x_cache for _ in range(2)] == ["MISS", "HIT"]
+    return node
+
+
+def good_clients(node, requests=300):
+    """Hits on a kept connection and on fresh ones; the 99th percentile in seconds."""
+    took = []
+    with node.conn() as c:
+        for i in range(requests):
+            began = time.monotonic()
+            if i % 4 == 0:
+                assert node.get("/a").x_cache == "HIT"
+            else:
+                c.request("/a")
+                assert c.response().x_cache == "HIT"
+            took.append(time.monotonic() - began)
+    return sorted(took)[int(len(took) * 0.99)]
+
+
+def many(node, count, first):
+    raise_descriptors(count + 500)
+    socks = []
+    for _ in range(count):
+        sock = socket.create_connection(("127.0.0.1", node.port))
+        sock.setblocking(False)
+        sock.send(first)
+        socks.append(sock)
+    return socks
+
+
+def raise_descriptors(wanted):
+    import resource
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise Skip(f"only {hard} descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
+def held_up(node, socks, drip, most):
+    """Good clients while the others each send a byte now and then; compared with the same without them."""
+    stop = threading.Event()
+
+    def dripping():
+        while not stop.is_set():
+            for i, sock in enumerate(socks):
+                try:
+                    sock.send(drip)
+                except OSError:
+                    pass
+                if i % 200 == 0 and stop.wait(0.02):
+                    return
+    dripper = threading.Thread(target=dripping, daemon=True)
+    dripper.start()
+    during = good_clients(node)
+    stop.set()
+    dripper.join(10)
+    for sock in socks:
+        sock.close()
+    eventually("they are gone", lambda: node.metric("brink_connections") < 50, timeout=30)
+    after = good_clients(node)
+    # twice as long, and what a busy machine may add
+    assert during < 2 * after + most * SLOW, f"p99 {during * 1000:.2f} ms with, {after * 1000:.2f} ms without"
+
+
+def test_slowloris_holds_nobody_up():
+    node = node_for_slow_clients()
+    socks = many(node, 1500, b"GET /a HTTP/1.1\r\nHost: test.example\r\nX-Slow: ")
+    held_up(node, socks, b"a", 0.05)
+
+
+def test_slow_http2_clients_hold_nobody_up():
+    node = node_for_slow_clients()
+    socks = many(node, 1000, PREFACE + frame(SETTINGS) + b"\0\x10\0\1\4\0\0\0\1")  # a HEADERS frame without an end
+    held_up(node, socks, b"\0", 0.05)
+
+
+def test_thousands_of_idle_connections_hold_nobody_up():
+    node = node_for_slow_clients(idle_timeout="2s", header_timeout="2s")
+    socks = many(node, 1500, b"GET /a HTTP/1.1\r\nHost: test.example\r\n\r\n")
+    assert good_clients(node, 100) < 1 * SLOW
+    for kind, more in (("idle", ()), ("header", many(node, 300, b"GET /a HTTP/1.1\r\n"))):
+        eventually(f"reaped for {kind}", lambda: node.metric("brink_reaped_total", kind=kind) >= (1500 if kind == "idle" else 300), timeout=30)
+    for sock in socks:
+        sock.close()
+    assert node.get("/a").x_cache == "HIT"
+
+
 if __name__ == "__main__":
     main()

@@ -51,6 +51,30 @@ def test_fields_that_are_not_keyed():
     assert not wrong, [(name, one) for name, one, _, _ in wrong]
 
 
+def test_fields_with_underscores():
+    """Many an application reads a_b as a-b (CGI makes one name of both), so neither stands for the other."""
+    origin = Origin()
+
+    def folding(r):
+        fields = {k.lower().replace("_", "-"): v for k, v in r.headers}
+        said = " ".join(f"{k}={fields[k]}" for k in ("accept-language", "x-forwarded-host", "x-original-url", "x-http-method-override", "cookie",
+                                                     "content-length", "range", "x-forwarded-for") if k in fields)
+        return Reply(f"{r.method} {said}".encode(), headers=dict(SHARED, Vary="Accept-Language"))
+    origin.on("*", folding)
+    node = Node(origins=[origin.url], site={"rules": [{"path": "/pass/**", "cache": False}]})
+    names = ["Accept_Language", "X_Forwarded_Host", "X_Original_URL", "X_HTTP_Method_Override", "X-HTTP_Method-Override", "Content_Length",
+             "Transfer_Encoding", "Range_", "X_Forwarded_For", "_"]
+    for i, name in enumerate(names):
+        node.get(f"/u/{i}", headers={name: MARK})
+        r = node.get(f"/u/{i}")
+        assert r.status == 200 and MARK not in r.text, (name, r)
+    # where nothing is shared, a field of the application's own passes, and one that seems to be ours doesn't
+    node.get("/pass/a", headers={"My_Field": "1", "X_Forwarded_For": MARK, "Content_Length": "0", "Transfer_Encoding": "chunked"})
+    got = origin.last("/pass/a")
+    assert got["my_field"] == "1" and not any(MARK in v for _, v in got.headers), got
+    assert "content_length" not in got and "transfer_encoding" not in got, got
+
+
 def test_signed_requests():
     """A signature over fields that aren't in the key keeps them, and what it is answered with is nobody else's."""
     origin, node = started()
