@@ -6,8 +6,8 @@
  *
  * Weights: frames that cost the peer nothing and us something (PING, SETTINGS, PRIORITY, empty DATA, unknown types,
  * more WINDOW_UPDATE than data and requests explain) share a budget a second. Streams that the peer resets, or makes us
- * reset, share one for ten seconds. A header block has a ceiling of bytes and of CONTINUATION frames, and the reaper
- * gives it a time. */
+ * reset, share one for ten seconds. A header block has a ceiling of bytes, of fields (h2_count.h) and of CONTINUATION
+ * frames, and the reaper gives it a time. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +31,9 @@ enum {
     FLAG_ACK = 1,
     FLAG_END_HEADERS = 4,
     FLAG_PADDED = 8,
+    FLAG_PRIORITY = 32,
+    PRIORITY_BYTES = 5,
+    PSEUDO_FIELDS = 4,
     SETTING_HEADER_TABLE_SIZE = 1,
     SMALL_DATA = 16, /* payload that is worth no frame */
     SMALL_CONTINUATION = 64,
@@ -112,6 +115,17 @@ static bool h2_guard_data(serve_conn_t *c, h2o_http2_conn_t *conn, const h2_fram
     return true;
 }
 
+/* The part of a header block in a frame. */
+static span_t h2_guard_fragment(const h2_frame_t *f)
+{
+    span_t all = span_of((const char *)f->payload, f->length);
+    if (f->type == TYPE_CONTINUATION)
+        return all;
+    size_t padding = (f->flags & FLAG_PADDED) != 0 && f->length > 0 ? f->payload[0] : 0;
+    size_t head = ((f->flags & FLAG_PADDED) != 0 ? 1 : 0) + ((f->flags & FLAG_PRIORITY) != 0 ? PRIORITY_BYTES : 0);
+    return head + padding > f->length ? SPAN_NONE : span_from(span_upto(all, f->length - padding), head);
+}
+
 static bool h2_guard_block(serve_conn_t *c, h2o_http2_conn_t *conn, const h2_frame_t *f, const char **err,
                            ssize_t *answer)
 {
@@ -120,6 +134,7 @@ static bool h2_guard_block(serve_conn_t *c, h2o_http2_conn_t *conn, const h2_fra
     if (f->type == TYPE_HEADERS) {
         h->continuations = 0;
         h->block_bytes = 0;
+        h->block_fields = (h2_count_t){0};
         h->block_began = c->worker->loop->now.boot;
         h->requests++;
         h2_guard_decade(c);
@@ -147,6 +162,12 @@ static bool h2_guard_block(serve_conn_t *c, h2o_http2_conn_t *conn, const h2_fra
     h->block_bytes += f->length;
     if (h->block_bytes > l->header_bytes) {
         *answer = h2_guard_calm(c, SERVE_FLOOD_HEADERS, "header block is too large", err);
+        return false;
+    }
+    /* 431 is for who errs. The library would make a field of each byte of a bomb before anybody can count them. */
+    h2_count_feed(&h->block_fields, h2_guard_fragment(f));
+    if (h->block_fields.fields > PSEUDO_FIELDS + 2 * l->header_count) {
+        *answer = h2_guard_calm(c, SERVE_FLOOD_HEADERS, "header block names too many fields", err);
         return false;
     }
     h->block_open = !(f->flags & FLAG_END_HEADERS);

@@ -16,6 +16,7 @@
 #include "edge/base/list.h"
 #include "edge/serve/address_count.h"
 #include "edge/serve/h1_scan.h"
+#include "edge/serve/h2_count.h"
 #include "edge/serve/h2_head.h"
 #include "edge/serve/serve.h"
 
@@ -170,6 +171,7 @@ typedef struct h2_state {
     unsigned resets, errors, begun;
     unsigned continuations; /* of the block that is open */
     size_t block_bytes;     /* compressed size of it */
+    h2_count_t block_fields;
     bool block_open;
     msec_t block_began, frame_began; /* 0 = none open */
     uint8_t frame_type;              /* of the incomplete frame */

@@ -13,13 +13,15 @@ def test_header_block_too_large():
 
 
 def test_table_size_updates_without_an_end():
-    """16,000 size updates in a block are a byte each and no field."""
+    """Thousands of size updates in a block are a byte each and no field."""
     probe = Probe()
     c = Raw(probe.port)
-    for i in range(1, 200, 2):
-        if not c.send(frame(HEADERS, END_STREAM | END_HEADERS, i, b"\x20\x3f\xe1\x1f" * 4000 + c.block())):
-            break
+    c.send(frame(HEADERS, END_STREAM | END_HEADERS, 1, b"\x20\x3f\xe1\x1f" * 4000 + c.block()))
+    assert c.goaway() == CALM
     probe.lives()
+    c = Raw(probe.port)
+    c.send(frame(HEADERS, END_STREAM | END_HEADERS, 1, b"\x20\x3f\xe1\x1f" + c.block()))  # as RFC 7541 4.2 has it
+    assert c.answer(1)[0] == 200
     c = Raw(probe.port)
     c.send(frame(HEADERS, END_STREAM | END_HEADERS, 1, b"\x3f\xe2\x1f" + c.block()))  # 4097: more than we allowed
     assert c.goaway() == COMPRESSION
@@ -76,13 +78,30 @@ def test_header_bomb_is_431_and_costs_the_sender():
     bomb = c.block(extra=[("x-bomb", "b" * 3000)])
     for i in range(500):
         stream = 3 + 2 * i
-        if not c.send(frame(HEADERS, END_STREAM | END_HEADERS, stream, bomb + bytes([0xbe]) * 12000)):
+        if not c.send(frame(HEADERS, END_STREAM | END_HEADERS, stream, bomb + bytes([0xbe]) * 150)):
             break
     seen = c.frames()
     statuses = [dict(f[3])[":status"] for f in seen if f is not None and f[0] == HEADERS]
     assert set(statuses) == {"431"} and len(statuses) > 20, statuses
     assert [f for f in seen if f is not None and f[0] == GOAWAY][-1][3][4:8] == b"\0\0\0\x0b"
     probe.lives()
+
+
+def test_a_bomb_that_is_no_mistake_is_not_unpacked():
+    """Thousands of fields in one block, or in pieces of it, end the connection before any is made."""
+    for pieces in (1, 8):
+        probe = Probe()
+        for updates in (b"\xbe", b"\x20", b"\x82", b"\0\1a\1b"):
+            c = Raw(probe.port)
+            c.send(frame(HEADERS, END_STREAM | END_HEADERS, 1, c.block(extra=[("x-bomb", "b" * 3000)])))
+            assert c.answer(1)[0] == 200
+            block = c.block() + updates * (3000 if len(updates) > 1 else 12000)
+            step = len(block) // pieces + 1
+            for i in range(0, len(block), step):
+                c.send(frame(CONTINUATION if i else HEADERS, (0 if i else END_STREAM) | (END_HEADERS if i + step >= len(block) else 0), 3, block[i:i + step]))
+            assert c.goaway() == CALM
+        assert probe.stats()["flood.headers"] == 4
+        probe.lives()
 
 
 def test_malformed_requests_over_http2():
