@@ -301,6 +301,74 @@ def test_sentinel_tells_where_redis_is():
     assert int(replica.cli("XLEN", "brink:purge")) >= 2
 
 
+def test_a_failover_to_a_replica_that_lagged():
+    """What was acknowledged and isn't there any more: a gap on every node, and entered again."""
+    master = Redis()
+    replica = Redis(options=["--replicaof", "127.0.0.1", str(master.port)])
+    eventually("replicated", lambda: "master_link_status:up" in replica.cli("INFO", "replication"), timeout=30)
+    port, ask, _ = sentinel(master)
+    eventually("Sentinel knows the replica", lambda: str(replica.port) in ask("SENTINEL", "replicas", "main"), timeout=30)
+    source = Versions()
+    where = {"purge": {"redis": f"redis+sentinel://127.0.0.1:{port}/main/0"}}
+    nodes = [Node(origins=[source.origin.url], name=n, config=where) for n in ("edge-1", "edge-2")]
+    one, two = nodes
+    assert one.purge(tags=["kept"], wait="fleet", timeout="10s")["durable"] == "redis"
+    eventually("replicated", lambda: replica.cli("XLEN", "brink:purge") == master.cli("XLEN", "brink:purge"))
+    for n in nodes:
+        n.get("/p")
+        assert n.get("/p").x_cache == "HIT"
+    gaps = [n.status()["purge"]["gaps"] for n in nodes]
+    replica.cli("REPLICAOF", "127.0.0.1", str(free_port()))
+    assert one.purge(tags=["lost"])["durable"] == "redis"
+    length = int(master.cli("XLEN", "brink:purge"))
+    master.kill()
+    assert int(replica.cli("XLEN", "brink:purge")) < length, "the replica must have lagged"
+    eventually("failed over", lambda: str(replica.port) in ask("SENTINEL", "get-master-addr-by-name", "main"), timeout=60)
+    eventually("both have seen the gap", lambda: all(n.status()["purge"]["gaps"] > g for n, g in zip(nodes, gaps)), timeout=30)
+    for n in nodes:
+        assert n.get("/p").x_cache != "HIT", "after a possible loss"
+    eventually("it is entered again", lambda: "lost" in replica.cli("XRANGE", "brink:purge", "-", "+"), timeout=30)
+    eventually("nothing waits", lambda: all(n.status()["purge"]["undelivered"] == 0 for n in nodes), timeout=30)
+    assert sorted(n["node"] for n in two.purge(tags=["t"], wait="fleet", timeout="10s")["nodes"]) == ["edge-1", "edge-2"]
+
+
+def test_one_of_two_shields_has_lost_redis():
+    """It doesn't hear of purges any more: the edge takes nothing from it that one covers, and goes on taking the rest from both."""
+    redis, source = Redis(), Versions()
+    for user in ("one", "two"):
+        redis.cli("ACL", "SETUSER", user, "on", ">word", "allkeys", "allchannels", "+@all")
+    shields = [Node(origins=[source.origin.url], name=f"shield-{u}", tier=True, config={"purge": {"redis": redis.url.replace("redis://", f"redis://{u}:word@")}})
+               for u in ("one", "two")]
+    edge = Node(origins=[source.origin.url], name="edge-1", redis=redis, shield=shields)
+    redis.calm(edge, *shields)
+    pages = [f"/{n}" for n in range(24)]
+    before = {p: edge.get(p).body for p in pages}
+    assert all(s.metric("brink_objects", tier="memory") > 0 for s in shields), "both should own some of them"
+    redis.cli("ACL", "SETUSER", "one", "off")
+    redis.cli("CLIENT", "KILL", "USER", "one")
+    eventually("it has lost Redis", lambda: shields[0].status()["purge"]["redis"] == "disconnected", timeout=20)
+    for what in ({"tags": ["t"]}, {"urls": [f"http://test.example{p}" for p in pages]}, {"prefixes": ["test.example/"]}, {"tags": ["t"], "soft": True}):
+        answer = edge.purge(**what)
+        assert answer["durable"] == "redis", answer
+        now = {p: edge.get(p).body for p in pages}
+        assert all(now[p] != before[p] for p in pages), (what, before, now)
+        before = now
+    redis.cli("ACL", "SETUSER", "one", "on")
+    eventually("it is back", lambda: shields[0].status()["purge"]["redis"] == "connected", timeout=20)
+    assert edge.purge(tags=["t"], wait="fleet", timeout="20s")["nodes"]
+    assert all(edge.get(p).body != before[p] for p in pages)
+
+
+def test_a_redis_that_may_drop_the_stream_is_warned_of():
+    source = Versions()
+    for policy, warned in (("allkeys-lru", True), ("volatile-lru", False)):
+        redis = Redis(options=["--maxmemory", "100mb", "--maxmemory-policy", policy])
+        node = Node(origins=[source.origin.url], redis=redis)
+        assert node.purge(tags=["t"], wait="fleet")["durable"] == "redis"
+        assert ("maxmemory-policy " + policy in node.log) == warned, node.log
+        node.stop()
+
+
 def test_far_behind():
     """100,000 entries behind: read in bounded memory, while the node says that it is not ready."""
     redis = Redis()

@@ -326,6 +326,19 @@ Test(redis, an_own_entry_that_was_trimmed_before_it_came_back_is_not_waited_for)
     TEST_WAIT(test_node_status(&a).undelivered == 0);
 }
 
+Test(redis, old_entries_are_trimmed)
+{
+    a.o.keep = 60 * 1000;
+    for (int i = 1; i <= 250; i++)
+        test_redis(&redis, "XADD brink:purge 1-%d purge '{\"tags\":[\"old\"]}'", i);
+    test_node_start(&a, false);
+    ready(&a);
+    free(test_node_purge(&a, "{\"tags\":[\"new\"],\"wait\":\"fleet\"}"));
+    TEST_WAIT(entries() <= 100); /* whole nodes of the stream, of 100 entries */
+    free(test_node_purge(&a, "{\"tags\":[\"newer\"],\"wait\":\"fleet\"}"));
+    cr_assert_eq(test_node_status(&a).gaps, 0, "they had been read");
+}
+
 Test(redis, a_lost_stream_is_a_gap_and_is_entered_again)
 {
     test_node_start(&a, false);
