@@ -278,18 +278,24 @@ def sentinel(redis, quorum=1):
     with open(path, "w") as out:
         out.write(f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor main 127.0.0.1 {redis.port} {quorum}\n"
                   "sentinel down-after-milliseconds main 300\nsentinel failover-timeout main 1000\n")
-    process = Process("redis", ["redis-server", path, "--sentinel"], folder)
+    Process("redis", ["redis-server", path, "--sentinel"], folder)
     ask = lambda *words: subprocess.run(["redis-cli", "-p", str(port), *words], stdout=subprocess.PIPE, timeout=20).stdout.decode()
     eventually("Sentinel knows the master", lambda: str(redis.port) in ask("SENTINEL", "get-master-addr-by-name", "main"))
-    return port, ask, process
+    return port, ask
 
 
-def test_sentinel_tells_where_redis_is():
+def replicated():
+    """(master, replica, port of a Sentinel that watches both, function to ask that one)."""
     master = Redis()
     replica = Redis(options=["--replicaof", "127.0.0.1", str(master.port)])
     eventually("replicated", lambda: "master_link_status:up" in replica.cli("INFO", "replication"), timeout=30)
-    port, ask, _ = sentinel(master)
+    port, ask = sentinel(master)
     eventually("Sentinel knows the replica", lambda: str(replica.port) in ask("SENTINEL", "replicas", "main"), timeout=30)
+    return master, replica, port, ask
+
+
+def test_sentinel_tells_where_redis_is():
+    master, replica, port, ask = replicated()
     source = Versions()
     # The first address is that of nobody.
     node = Node(origins=[source.origin.url], config={"purge": {"redis": f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{port}/main/0"}})
@@ -303,11 +309,7 @@ def test_sentinel_tells_where_redis_is():
 
 def test_a_failover_to_a_replica_that_lagged():
     """What was acknowledged and isn't there any more: a gap on every node, and entered again."""
-    master = Redis()
-    replica = Redis(options=["--replicaof", "127.0.0.1", str(master.port)])
-    eventually("replicated", lambda: "master_link_status:up" in replica.cli("INFO", "replication"), timeout=30)
-    port, ask, _ = sentinel(master)
-    eventually("Sentinel knows the replica", lambda: str(replica.port) in ask("SENTINEL", "replicas", "main"), timeout=30)
+    master, replica, port, ask = replicated()
     source = Versions()
     where = {"purge": {"redis": f"redis+sentinel://127.0.0.1:{port}/main/0"}}
     nodes = [Node(origins=[source.origin.url], name=n, config=where) for n in ("edge-1", "edge-2")]

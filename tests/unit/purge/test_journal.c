@@ -64,6 +64,11 @@ Test(journal, a_node_alone_remembers_over_a_restart)
     a = test_node_purge(&n, "{\"everything\":true}");
     cr_assert_str_eq(a->o.id, "journal:edge-1:3", "%s: numbers must not be given twice", a->o.id);
     free(a);
+    head = ledger_head(purge_ledger(n.p));
+    test_node_stop(&n);
+    test_node_start(&n, true);
+    cr_assert_eq(test_node_check(&n, "x/x", NULL, head - 1), MARK_HARD, "the purge of everything was forgotten");
+    cr_assert_eq(test_node_check(&n, "x/x", NULL, head), MARK_NONE);
     test_node_drop(&n);
 }
 

@@ -169,6 +169,22 @@ Test(redis, a_published_message_purges_everywhere_and_is_recorded_once)
     cr_assert_eq(test_node_status(&b).count[MESSAGE_TAG][PURGE_FROM_CHANNEL], 2);
 }
 
+Test(redis, an_equal_purge_by_others_is_not_the_message_that_was_heard)
+{
+    a.o.channel = "cache:invalidate";
+    test_redis(&redis, "SET brink:purge:recorder somebody PX 100000"); /* who records nothing */
+    test_node_start(&a, false);
+    TEST_WAIT(strstr(test_redis(&redis, "PUBSUB NUMSUB cache:invalidate"), "1") != NULL);
+    TEST_WAIT(test_node_status(&a).cursor[0] != '\0');
+    uint64_t began = head(&a);
+    test_redis(&redis, "PUBLISH cache:invalidate t");
+    TEST_WAIT(purged(&a, "t", began));
+    began = head(&a); /* a page that was fetched after the message, and is purged again */
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"t\"]}'");
+    TEST_WAIT(purged(&a, "t", began));
+    TEST_WAIT(entries() == 2 && test_node_status(&a).undelivered == 0); /* the message is entered nevertheless */
+}
+
 Test(redis, another_listener_takes_over_without_a_gap)
 {
     a.o.channel = b.o.channel = "cache:invalidate";
@@ -220,6 +236,7 @@ Test(redis, what_was_purged_during_an_outage_of_the_node)
     test_node_start(&a, true);
     ready(&a);
     cr_assert_eq(test_node_status(&a).count[MESSAGE_TAG][PURGE_FROM_STREAM], 0, "and none of them twice");
+    cr_assert(purged(&a, "t0", began) && purged(&a, "t999", began), "what the cursor has passed is not forgotten");
 }
 
 Test(redis, an_outage_of_redis_is_bridged_by_the_journal)
