@@ -177,6 +177,7 @@ static err_t node_open_log(node_t *n, arena_t *a, char *err)
     accesslog_options_t o = {.to = to[c->log.access],
                              .format = c->log.format == CONF_FORMAT_COMBINED ? ACCESSLOG_COMBINED : ACCESSLOG_JSON,
                              .path = c->log.path.p != NULL ? node_cstr(a, c->log.path) : NULL,
+                             .recent = n->recent = recent_new(),
                              .workers = n->workers_n};
     return accesslog_open(&o, &n->log, err, NODE_ERROR_MAX);
 }
@@ -203,6 +204,7 @@ err_t node_open(const conf_t *conf, const node_inherited_t *inherited, node_t **
     n->replay = replay_new(n->started.wall, TIER_WINDOW, REPLAY_DEFAULT_CAPACITY);
     n->limiter = limiter_new(LIMITER_CLIENTS, (uint64_t)arc4random() << 32 | arc4random());
     n->collapse = collapse_new();
+    n->hot = hot_new(n->workers_n, n->started.boot);
     n->store = store_open(&(store_options_t){.bytes = conf->memory.size,
                                              .policy = evict_at(conf->memory.eviction),
                                              .on_evict = node_on_evict,
@@ -259,6 +261,7 @@ err_t node_start(node_t *n, char *err)
                               .purge = n->purge,
                               .collapse = n->collapse,
                               .coder = n->coder,
+                              .hot = n->hot,
                               .workers = n->workers_n,
                               .replay = n->replay,
                               .resolve = n->resolve,
@@ -463,6 +466,8 @@ void node_free(node_t *n)
         serve_close(n->serve);
     if (n->log != NULL)
         accesslog_close(n->log);
+    recent_free(n->recent);
+    hot_free(n->hot);
     if (n->evicted != NULL)
         store_unreserve(n->store, n->evicted_bytes);
     store_close(n->store);

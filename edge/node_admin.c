@@ -70,5 +70,7 @@ void node_admin_open(node_t *n)
     for (size_t i = 0; i < sizeof node_admin_routes / sizeof *node_admin_routes; i++)
         admin_route(n->admin, &(admin_route_t){node_admin_routes[i].method, node_admin_routes[i].path, ADMIN_SELF,
                                                node_admin_routes[i].handler, &n->api});
+    admin_route(n->admin, &(admin_route_t){METHOD_GET, "/v1/top", ADMIN_READ, hot_handle, n->hot});
+    admin_route(n->admin, &(admin_route_t){METHOD_GET, "/v1/log", ADMIN_READ, recent_handle, n->recent});
     admin_route(n->admin, &(admin_route_t){METHOD_GET, "/v1/explain", ADMIN_READ, explain_handle, NULL});
 }

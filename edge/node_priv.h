@@ -6,6 +6,8 @@
 #include <stdatomic.h>
 
 #include "edge/admin/admin.h"
+#include "edge/admin/hot.h"
+#include "edge/admin/recent.h"
 #include "edge/fetch/resolve.h"
 #include "edge/node.h"
 #include "edge/node_memory.h"
@@ -39,6 +41,8 @@ struct node {
     pthread_rwlock_t warm_gate;     /* shared while the store's callbacks use `warm`, exclusive to take it away */
     collapse_t *collapse;
     coder_t *coder;
+    recent_t *recent;
+    hot_t *hot;
     accesslog_t *log;
     admin_t *admin;
     serve_shared_t *serve;

@@ -113,6 +113,7 @@ static err_t worker_open(worker_t *w)
         .worker = w->o.index,
         .collapse = w->o.collapse,
         .coder = w->o.coder,
+        .hot = w->o.hot,
         .store = w->o.store,
         .warm = w->o.warm,
         .purge = w->o.purge,

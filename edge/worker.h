@@ -28,6 +28,7 @@ typedef struct worker_options {
     purge_t *purge;
     collapse_t *collapse;
     coder_t *coder; /* NULL: there is none */
+    hot_t *hot;
     unsigned workers; /* how many there are */
     replay_t *replay;
     struct resolve *resolve; /* names of upstreams; NULL: each client asks for itself */

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "edge/admin/accesslog_sink.h"
+#include "edge/admin/recent.h"
 #include "edge/base/check.h"
 #include "edge/base/clock.h"
 #include "edge/base/log.h"
@@ -63,6 +64,9 @@ typedef enum accesslog_state { AWAKE, NAPPING, ASLEEP } accesslog_state_t;
 
 struct accesslog {
     accesslog_format_t format;
+    bool off;         /* lines go to `recent` only */
+    recent_t *recent; /* NULL: nobody can ask for lines */
+    char *line;       /* room for one, where what is kept isn't what is written */
     char *path;
     unsigned workers;
     accesslog_ring_t *rings;
@@ -82,6 +86,11 @@ static void accesslog_wake(accesslog_t *log)
     uint64_t one = 1;
     if (write(log->wake_fd, &one, sizeof one) < 0)
         return; /* the counter is full: it is awake */
+}
+
+bool accesslog_wanted(const accesslog_t *log, msec_t wall)
+{
+    return log != NULL && (!log->off || recent_watched(log->recent, wall));
 }
 
 /* ---- the worker's side ---- */
@@ -193,7 +202,14 @@ static void accesslog_make_line(accesslog_t *log, const char *from)
     from += e.length[TEXT_##name];
     ACCESSLOG_TEXTS(X)
 #undef X
-    log->buffered += accesslog_line(log->format, &r, log->buffer + log->buffered);
+    if (log->off || (log->recent != NULL && log->format != ACCESSLOG_JSON && recent_watched(log->recent, e.time)))
+        recent_add(log->recent, &r, span_of(log->line, accesslog_line(ACCESSLOG_JSON, &r, log->line) - 1));
+    if (log->off)
+        return;
+    size_t n = accesslog_line(log->format, &r, log->buffer + log->buffered);
+    if (log->recent != NULL && log->format == ACCESSLOG_JSON)
+        recent_add(log->recent, &r, span_of(log->buffer + log->buffered, n - 1));
+    log->buffered += n;
     log->lines++;
 }
 
@@ -252,7 +268,7 @@ static void *accesslog_run(void *arg)
         for (unsigned i = 0; i < log->workers && room; i++)
             room = accesslog_drain(log, &log->rings[i], &any);
         bool clear = accesslog_flush(log);
-        if (atomic_exchange(&log->reopen, false))
+        if (atomic_exchange(&log->reopen, false) && !log->off)
             accesslog_sink_reopen(&log->sink);
         accesslog_say_dropped(log);
         if (stop) {
@@ -285,14 +301,16 @@ static void *accesslog_run(void *arg)
 err_t accesslog_open(const accesslog_options_t *o, accesslog_t **out, char *err, size_t err_size)
 {
     *out = NULL;
-    if (o->to == ACCESSLOG_OFF)
+    if (o->to == ACCESSLOG_OFF && o->recent == NULL)
         return ERR_OK;
     CHECK(o->workers > 0);
     accesslog_t *log = mem_zalloc(sizeof *log);
     log->format = o->format;
+    log->off = o->to == ACCESSLOG_OFF;
+    log->recent = o->recent;
     log->workers = o->workers;
     log->path = o->path != NULL ? mem_dup(o->path, strlen(o->path)) : NULL;
-    err_t e = accesslog_sink_open(&log->sink, o->to, log->path, err, err_size);
+    err_t e = log->off ? ERR_OK : accesslog_sink_open(&log->sink, o->to, log->path, err, err_size);
     if (e != ERR_OK) {
         free(log->path);
         free(log);
@@ -301,7 +319,7 @@ err_t accesslog_open(const accesslog_options_t *o, accesslog_t **out, char *err,
     log->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     CHECK(log->wake_fd >= 0);
     size_t size = 4096;
-    while (size < (o->ring_bytes > 0 ? o->ring_bytes : ACCESSLOG_RING_BYTES))
+    while (size < (o->ring_bytes > 0 ? o->ring_bytes : log->off ? ACCESSLOG_RING_OFF : ACCESSLOG_RING_BYTES))
         size *= 2;
     log->rings = aligned_alloc(LINE, log->workers * sizeof *log->rings);
     CHECK(log->rings != NULL);
@@ -311,6 +329,7 @@ err_t accesslog_open(const accesslog_options_t *o, accesslog_t **out, char *err,
         log->rings[i].size = size;
     }
     log->buffer = mem_alloc(BUFFER_BYTES);
+    log->line = mem_alloc(ACCESSLOG_LINE_MAX);
     log->dropped_said = metrics_total(METRIC_LOG_DROPPED);
     sigset_t all, before; /* signals are for other threads, and a pipe that nobody reads is an error, not a SIGPIPE */
     sigfillset(&all);
@@ -336,12 +355,14 @@ void accesslog_close(accesslog_t *log)
     atomic_store(&log->stop, true);
     accesslog_wake(log);
     pthread_join(log->writer, NULL);
-    accesslog_sink_close(&log->sink);
+    if (!log->off)
+        accesslog_sink_close(&log->sink);
     close(log->wake_fd);
     for (unsigned i = 0; i < log->workers; i++)
         free(log->rings[i].bytes);
     free(log->rings);
     free(log->buffer);
+    free(log->line);
     free(log->path);
     free(log);
 }

@@ -14,6 +14,7 @@
 
 enum {
     ACCESSLOG_RING_BYTES = 2 * 1024 * 1024, /* a worker: some 5,000 requests */
+    ACCESSLOG_RING_OFF = 256 * 1024,        /* … where the log is off, for those who ask for lines */
     ACCESSLOG_NAP_MS = 20                   /* lines are gathered so long before they are written */
 };
 
@@ -50,18 +51,23 @@ typedef struct accesslog_record {
 typedef enum accesslog_format { ACCESSLOG_JSON, ACCESSLOG_COMBINED } accesslog_format_t;
 typedef enum accesslog_to { ACCESSLOG_OFF, ACCESSLOG_STDOUT, ACCESSLOG_FILE, ACCESSLOG_SYSLOG } accesslog_to_t;
 
+typedef struct recent recent_t; /* recent.h */
+
 typedef struct accesslog_options { /* copied */
     accesslog_to_t to;
     accesslog_format_t format;
     const char *path;  /* of the file; for SYSLOG its socket, NULL = /dev/log */
     unsigned workers;  /* rings */
+    recent_t *recent;  /* where lines are kept for who asks for them; must outlive the log. NULL: nowhere */
     size_t ring_bytes; /* 0 = ACCESSLOG_RING_BYTES; rounded up to a power of two */
 } accesslog_options_t;
 
 typedef struct accesslog accesslog_t;
 
-/* ERR_IO with a sentence in `err` when the file can't be opened. OFF gives ERR_OK and *out == NULL. */
+/* ERR_IO with a sentence in `err` when the file can't be opened. OFF without `recent` gives ERR_OK and *out == NULL. */
 err_t accesslog_open(const accesslog_options_t *o, accesslog_t **out, char *err, size_t err_size);
+/* Is a record of a request that ended at `wall` wanted? Not where the log is off and nobody asks for lines. Any thread. */
+bool accesslog_wanted(const accesslog_t *log, msec_t wall);
 /* True: the line will be written. Nothing of the record is needed after the call. */
 bool accesslog_write(accesslog_t *log, unsigned worker, const accesslog_record_t *r);
 /* The file was moved away: the writer goes on in a new one of the same name (the old one if that can't be opened). */

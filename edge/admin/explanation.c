@@ -6,32 +6,8 @@
 
 #include "edge/base/mem.h"
 #include "edge/base/utf8.h"
+#include "edge/admin/json.h"
 #include "edge/http/date.h"
-
-static json_t *explanation_text(span_t s)
-{
-    if (s.p == NULL)
-        return json_null();
-    json_t *j = span_find(s, '\0') == s.n ? json_stringn(s.p, s.n) : NULL; /* many a reader of JSON stops at a NUL */
-    if (j != NULL)
-        return j;
-    char *p = mem_alloc(s.n * 3 + 1); /* what is no UTF-8, or NUL, becomes U+FFFD */
-    size_t n = 0;
-    while (s.n > 0) {
-        size_t good = utf8_length(s.p, s.n);
-        if (good == 0 || s.p[0] == '\0') {
-            memcpy(p + n, "\xef\xbf\xbd", 3);
-            n += 3;
-        } else {
-            memcpy(p + n, s.p, good);
-            n += good;
-        }
-        s = span_from(s, good > 0 ? good : 1);
-    }
-    j = json_stringn(p, n);
-    free(p);
-    return j;
-}
 
 static json_t *explanation_word(const char *z)
 {
@@ -98,7 +74,7 @@ static json_t *explanation_site_rules(const explanation_t *e)
     for (size_t i = 0; i < e->rules_n; i++) {
         const conf_rule_view_t *r = &e->rules[i];
         json_t *j = explanation_settings(&r->values, r->cache, r->override_private, r->must_sign);
-        json_object_set_new(j, "path", explanation_text(r->path));
+        json_object_set_new(j, "path", admin_json_text(r->path));
         json_array_append_new(all, j);
     }
     return all;
@@ -108,8 +84,8 @@ static json_t *explanation_vary(const explanation_stored_t *s)
 {
     json_t *all = json_array();
     for (size_t i = 0; i < s->vary_n; i++)
-        json_array_append_new(all, json_pack("{s:o, s:o, s:b}", "name", explanation_text(s->vary[i].name), "value",
-                                             explanation_text(s->vary[i].value), "same", s->vary[i].same));
+        json_array_append_new(all, json_pack("{s:o, s:o, s:b}", "name", admin_json_text(s->vary[i].name), "value",
+                                             admin_json_text(s->vary[i].value), "same", s->vary[i].same));
     return all;
 }
 
@@ -150,12 +126,12 @@ static json_t *explanation_stored(const explanation_stored_t *s)
     json_object_set_new(j, "status", json_integer(s->status));
     if (s->coding.p != NULL)
         json_object_set_new(j, "coding",
-                            json_pack("{s:o, s:o}", "name", explanation_text(s->coding), "because",
+                            json_pack("{s:o, s:o}", "name", admin_json_text(s->coding), "because",
                                       explanation_reason(&s->coding_why)));
     explanation_lifetime(j, s);
     json_object_set_new(j, "says", says);
-    json_object_set_new(j, "etag", explanation_text(s->etag));
-    json_object_set_new(j, "last_modified", explanation_text(s->modified));
+    json_object_set_new(j, "etag", admin_json_text(s->etag));
+    json_object_set_new(j, "last_modified", admin_json_text(s->modified));
     json_object_set_new(j, "bytes", json_integer((json_int_t)s->bytes));
     if (s->part)
         json_object_set_new(j, "part_first", json_integer(s->first));
@@ -171,7 +147,7 @@ static json_t *explanation_upstream(const explanation_t *e)
     for (size_t i = 0; i < e->validators->n; i++) {
         char name[64];
         snprintf(name, sizeof name, "%.*s", SPAN_ARG(e->validators->v[i].name));
-        json_object_set_new(validators, name, explanation_text(e->validators->v[i].value));
+        json_object_set_new(validators, name, admin_json_text(e->validators->v[i].value));
     }
     return json_pack("{s:s, s:b, s:b, s:o, s:s}", "asked", e->asks, "waits_for_running_fetch", e->joins, "past_shields",
                      e->past_shields, "validators", validators, "on_error", e->stale_on_error ? "stale" : "error");
@@ -179,14 +155,14 @@ static json_t *explanation_upstream(const explanation_t *e)
 
 char *explanation_json(const explanation_t *e, size_t *n)
 {
-    json_t *j = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "url", explanation_text(e->url), "node",
-                          explanation_text(e->node), "at", explanation_moment(e->at), "site", explanation_text(e->site),
-                          "key", explanation_text(e->key), "uri", explanation_text(e->uri), "decision", e->decision);
+    json_t *j = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "url", admin_json_text(e->url), "node",
+                          admin_json_text(e->node), "at", explanation_moment(e->at), "site", admin_json_text(e->site),
+                          "key", admin_json_text(e->key), "uri", admin_json_text(e->uri), "decision", e->decision);
     CHECK(j != NULL);
     if (e->status > 0)
         json_object_set_new(j, "status", json_integer(e->status));
     json_object_set_new(j, "because", explanation_reason(&e->because));
-    json_object_set_new(j, "cache_status", explanation_text(e->cache_status));
+    json_object_set_new(j, "cache_status", admin_json_text(e->cache_status));
     json_object_set_new(j, "rules", explanation_rules(e->why));
     json_object_set_new(j, "client", json_boolean(e->client));
     json_object_set_new(j, "site_rules", explanation_site_rules(e));

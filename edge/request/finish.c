@@ -30,7 +30,10 @@ void finish_request(request_t *rq)
     metrics_add(METRIC_BYTES_MOVED, LABEL_DIRECTION_IN, (x->has_body ? x->body.n : 0) + rq->tunnel.in);
     if (rq->sent_status != 101)
         metrics_observe(METRIC_REQUEST_DURATION, 0, nanos);
-    if (rq->env->log == NULL)
+    if (rq->env->hot != NULL && rq->key.uri.p != NULL)
+        hot_count(rq->env->hot, rq->env->worker, rq->key.uri_digest, rq->key.uri, rq->hit, x->body_sent,
+                  rq->env->loop->now.boot);
+    if (!accesslog_wanted(rq->env->log, rq->env->loop->now.wall))
         return;
     accesslog_record_t r = {
         .client = x->peer,

@@ -6,6 +6,7 @@
 #define BRINK_REQUEST_REQUEST_H
 
 #include "edge/admin/accesslog.h"
+#include "edge/admin/hot.h"
 #include "edge/coding/coder.h"
 #include "edge/conf/conf.h"
 #include "edge/fetch/fetch.h"
@@ -37,6 +38,7 @@ typedef struct request_env {
     replay_t *replay;         /* shared by all workers */
     limiter_t *limiter;       /* shared by all workers */
     accesslog_t *log;         /* NULL: off */
+    hot_t *hot;               /* what is asked for most; NULL: not counted */
     handler_fn *purge_method; /* PURGE on traffic listeners; NULL: 405 */
     void *purge_ctx;
     span_t node;                  /* name */

@@ -72,7 +72,7 @@ def test_refusals():
     origin = Origin()
     node = Node(origins=[origin.url])
     for arguments, token, code in ((["purge", "--tag", "a"], None, 1), (["purge", "--tag", "a"], "wrong", 1), (["purge"], TOKEN, 2),
-                                   (["purge", "--sofd", "--tag", "a"], TOKEN, 2), (["purge", "--tag"], TOKEN, 2), (["top"], TOKEN, 2),
+                                   (["purge", "--sofd", "--tag", "a"], TOKEN, 2), (["purge", "--tag"], TOKEN, 2), (["tip"], TOKEN, 2),
                                    (["purge", "--tag", "a", "--wait", "long"], TOKEN, 2), (["purge", "--receipt", "1-1"], TOKEN, 1),
                                    (["purge", "--tag", "x" * 2000], TOKEN, 1), (["status"], None, 1)):
         got, out, err = ctl(node, *arguments, token=token)

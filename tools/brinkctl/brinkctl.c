@@ -20,6 +20,12 @@ static const char brinkctl_help[] =
     "      Who has applied an earlier purge.\n"
     "  brinkctl status [--json]\n"
     "      What the node says of itself.\n"
+    "  brinkctl top [--interval 1s] [--urls 10] [--json]\n"
+    "      Requests a second by result, hit ratio, bytes, latencies, upstreams, and the sites and URLs that are asked for\n"
+    "      most: again each --interval on a terminal, else (and with --json) once.\n"
+    "  brinkctl log [--last 100] [--follow] [--host HOST] [--status 404|5xx] [--cache HIT] [--json]\n"
+    "      The last lines of the access log, wherever the node writes it, if anywhere (where it is off or not JSON, from\n"
+    "      when somebody asks on); --follow goes on with those that come, --json prints them as they are.\n"
     "  brinkctl explain URL [--header NAME:VALUE]... [--client ADDRESS] [--json]\n"
     "      What the node holds for the URL, and what the next request for it (with these fields, from that address)\n"
     "      would be answered with, and why: rule by rule. Changes nothing.\n"
@@ -42,7 +48,8 @@ static const struct {
     const char *name;
     int (*run)(args_t *a);
 } brinkctl_commands[] = {
-    {"purge", cmd_purge}, {"status", cmd_status}, {"explain", cmd_explain}, {"check", cmd_check}, {"sign", cmd_sign}};
+    {"purge", cmd_purge}, {"status", cmd_status}, {"top", cmd_top},     {"log", cmd_log},
+    {"explain", cmd_explain}, {"check", cmd_check}, {"sign", cmd_sign}};
 
 int main(int argc, char **argv)
 {
@@ -71,7 +78,7 @@ int main(int argc, char **argv)
         return code;
     }
     fprintf(stderr,
-            "brinkctl: there is no command '%s'; there are purge, status, explain, check and sign (brinkctl --help)\n",
+            "brinkctl: there is no command '%s'; there are purge, status, top, log, explain, check and sign (brinkctl --help)\n",
             name);
     return ARGS_EXIT_USAGE;
 }

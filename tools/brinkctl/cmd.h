@@ -6,6 +6,8 @@
 
 int cmd_purge(args_t *a);
 int cmd_status(args_t *a);
+int cmd_top(args_t *a);
+int cmd_log(args_t *a);
 int cmd_explain(args_t *a);
 int cmd_check(args_t *a);
 int cmd_sign(args_t *a);

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "edge/admin/accesslog.h"
+#include "edge/admin/recent.h"
+#include "edge/base/check.h"
 #include "edge/base/clock.h"
 #include "edge/tbl/metrics.h"
 
@@ -89,6 +91,52 @@ Test(accesslog, off_swallows_everything)
     cr_assert_not(write_one(log, 0, 0));
     accesslog_reopen(log);
     accesslog_close(log);
+}
+
+/* A reply that is looked at where it was given. */
+typedef struct given {
+    handler_reply_t reply;
+    json_t *body;
+} given_t;
+
+static void given_send(handler_reply_t *r, handler_response_t *resp)
+{
+    given_t *g = CONTAINER_OF(r, given_t, reply);
+    g->body = resp->status == 200 ? json_loadb(resp->body, resp->body_len, 0, NULL) : NULL;
+    handler_response_release(resp);
+}
+
+static size_t asked(recent_t *recent, const char *query)
+{
+    given_t g = {.reply = {given_send}};
+    handler_request_t req = {.query = span_str(query)};
+    recent_handle(recent, &req, &g.reply);
+    cr_assert_not_null(g.body, "%s", query);
+    size_t n = json_array_size(json_object_get(g.body, "lines"));
+    json_decref(g.body);
+    return n;
+}
+
+Test(accesslog, off_keeps_lines_for_who_asks)
+{
+    recent_t *recent = recent_new();
+    accesslog_options_t o = {.to = ACCESSLOG_OFF, .workers = 1, .recent = recent};
+    accesslog_t *log = NULL;
+    cr_assert_eq(accesslog_open(&o, &log, err, sizeof err), ERR_OK);
+    cr_assert_not_null(log);
+    msec_t now = clock_now().wall;
+    cr_expect_not(accesslog_wanted(log, now));
+    cr_expect_eq(asked(recent, ""), 0);
+    cr_expect(accesslog_wanted(log, now));
+    cr_expect_not(accesslog_wanted(log, now + RECENT_WATCHED * 2));
+    for (int i = 0; i < 100; i++)
+        cr_assert(write_one(log, 0, i));
+    accesslog_reopen(log);
+    accesslog_close(log);
+    cr_expect_eq(asked(recent, "last=30"), 30);
+    cr_expect_eq(asked(recent, "after=40"), 60);
+    cr_expect_eq(asked(recent, "after=0&host=nobody"), 0);
+    recent_free(recent);
 }
 
 Test(accesslog, every_line_is_written_in_order)
