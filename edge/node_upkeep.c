@@ -33,7 +33,8 @@ static store_fate_t node_upkeep_visit(object_t *o, void *arg)
     bool validators = (meta.flags & (STORED_HAS_ETAG | STORED_HAS_LAST_MODIFIED)) != 0;
     if (over <= meta.stale_while_revalidate || over <= 0)
         return STORE_KEEP;
-    return !validators && over > meta.stale_if_error ? STORE_REMOVE : STORE_DEMOTE;
+    bool useless = over > meta.stale_if_error && over > reuse_disconnected_most(&meta);
+    return !validators && useless ? STORE_REMOVE : STORE_DEMOTE;
 }
 
 static bool node_upkeep_due(msec_t last, msec_t every, msec_t now)

@@ -20,6 +20,11 @@ bool upstream_untouched(upstream_result_t r)
     return upstream_rows[r].untouched;
 }
 
+bool upstream_disconnected(upstream_result_t r)
+{
+    return r != UPSTREAM_OK && r != UPSTREAM_ABANDONED && r != UPSTREAM_OVERLOAD;
+}
+
 bool upstream_timed_out(upstream_result_t r)
 {
     return r == UPSTREAM_CONNECT_TIMEOUT || r == UPSTREAM_FIRST_BYTE_TIMEOUT || r == UPSTREAM_IDLE_TIMEOUT ||

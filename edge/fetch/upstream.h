@@ -40,6 +40,8 @@ typedef enum upstream_result {
 const char *upstream_word(upstream_result_t r);
 bool upstream_untouched(upstream_result_t r); /* the request surely had no effect */
 bool upstream_timed_out(upstream_result_t r); /* 504 rather than 502 */
+/* It is the upstream that is away (RFC 9111 4.2.4), and no ceiling or end of ours that was in the way. */
+bool upstream_disconnected(upstream_result_t r);
 
 /* Where to. Spans live as long as the call. */
 typedef enum upstream_protocol {

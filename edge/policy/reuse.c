@@ -6,6 +6,10 @@
 #include "edge/base/check.h"
 #include "edge/http/cache_control.h"
 
+/* Bounds of what a disconnected cache does. */
+#define REUSE_DISCONNECTED_LEAST ((msec_t)60 * MSEC_PER_SEC)
+#define REUSE_DISCONNECTED_MOST ((msec_t)24 * 60 * 60 * MSEC_PER_SEC)
+
 static const struct {
     const char *word, *section;
 } reasons[] = {
@@ -159,6 +163,29 @@ bool reuse_stale_if_error(const stored_t *s, mark_t mark, const request_cc_t *rq
     /* The client's own word widens nothing that the response or the operator narrowed, and lifts no purge. */
     return mark == MARK_NONE && (s->flags & (STORED_NO_MAX_STALE | STORED_WAS_STALE)) == 0 && rq->stale_if_error > 0 &&
            stale_for <= rq->stale_if_error;
+}
+
+/* As long again as it was fresh: what was meant to hold for a second isn't shown a day later, and what holds for years
+ * isn't shown for years. Those who have said how long stale use may last have said it. */
+msec_t reuse_disconnected_most(const stored_t *s)
+{
+    const uint32_t never = STORED_HIT_FOR_MISS | STORED_VARY_ANY | STORED_NO_CACHE | STORED_MUST_REVALIDATE |
+                           STORED_NO_MAX_STALE | STORED_WAS_STALE | STORED_STALE_SAID;
+    if ((s->flags & never) != 0 || s->lifetime <= 0)
+        return 0;
+    return s->lifetime < REUSE_DISCONNECTED_LEAST  ? REUSE_DISCONNECTED_LEAST
+           : s->lifetime > REUSE_DISCONNECTED_MOST ? REUSE_DISCONNECTED_MOST
+                                                   : s->lifetime;
+}
+
+/* Whoever asked for something fresh, or as fresh as that, gets the error rather than this. */
+bool reuse_disconnected(const stored_t *s, mark_t mark, const request_cc_t *rq, msec_t now_wall)
+{
+    question_t q = {.s = s, .mark = mark, .rq = rq, .ttl = stored_ttl(s, now_wall)};
+    msec_t most = reuse_disconnected_most(s);
+    if (mark != MARK_NONE || rq->no_cache || (rq->has_authorization && !has(&q, STORED_AUTH_SHARED)))
+        return false;
+    return most > 0 && -q.ttl <= most && may_be_stale(&q);
 }
 
 const char *reuse_word(reuse_reason_t r)

@@ -31,6 +31,8 @@ enum stored_flag {
     STORED_PART_ALONE = 1u << 15, /* … that is never put together with another */
     STORED_PIECES = 1u << 16,     /* a head whose bytes lie on disk in pieces (edge/store/piece.h) */
     STORED_CODABLE = 1u << 17,    /* its body may be given a content coding (codable.h) */
+    STORED_STALE_SAID = 1u << 18, /* the response or a rule says for how long it may be used stale, or decides otherwise
+                                     over its freshness: stale use within that only, whoever is away */
 };
 
 typedef struct stored {

@@ -188,6 +188,14 @@ bool collapse_stale_allowed(request_t *rq)
     return reuse_stale_if_error(&meta, lookup_mark(rq, rq->stored), &rq->cc, rq->env->loop->now.wall);
 }
 
+bool collapse_disconnected_allowed(request_t *rq)
+{
+    if (rq->stored == NULL)
+        return false;
+    stored_t meta = object_meta(rq->stored);
+    return reuse_disconnected(&meta, lookup_mark(rq, rq->stored), &rq->cc, rq->env->loop->now.wall);
+}
+
 object_t *collapse_validates(request_t *rq)
 {
     if (rq->stored == NULL)
@@ -277,10 +285,10 @@ static request_go_t collapse_read(request_t *rq, fetch_t *f, bool leader)
     return REQUEST_MORE;
 }
 
-static request_go_t collapse_serve_stale(request_t *rq)
+static request_go_t collapse_serve_stale(request_t *rq, reuse_reason_t reason)
 {
     collapse_leave(rq);
-    rq->detail = "stale-if-error";
+    rq->detail = reuse_word(reason);
     rq->stale_served = true;
     rq->hit = rq->fwd_status == 0; /* nothing came back: RFC 9211 says hit or fwd; with a status it was forwarded */
     if (!rq->hit)
@@ -294,7 +302,7 @@ static request_go_t collapse_shed(request_t *rq)
 {
     metrics_add(METRIC_SHED, 0, 1);
     if (collapse_stale_allowed(rq))
-        return collapse_serve_stale(rq);
+        return collapse_serve_stale(rq, REUSE_BECAUSE_STALE_IF_ERROR);
     rq->hit = false;
     rq->retry_after = MSEC_PER_SEC;
     return deliver_error(rq, 503, "overload", "more requests are in flight than this node allows (limits.requests)");
@@ -383,7 +391,7 @@ static request_go_t collapse_failed(request_t *rq, fetch_t *f)
 {
     upstream_result_t result = fetch_result(f);
     if (collapse_stale_allowed(rq))
-        return collapse_serve_stale(rq);
+        return collapse_serve_stale(rq, REUSE_BECAUSE_STALE_IF_ERROR);
     bool untried = result == UPSTREAM_NO_ROUTE || result == UPSTREAM_OVERLOAD;
     if (untried && fetch_optional(f) && !rq->leader && rq->tries < REQUEST_COLLAPSE_TRIES) {
         collapse_leave(rq); /* whoever began it had something else to answer with */
@@ -392,6 +400,8 @@ static request_go_t collapse_failed(request_t *rq, fetch_t *f)
         rq->step = REQUEST_COLLAPSE;
         return REQUEST_MORE;
     }
+    if (upstream_disconnected(result) && collapse_disconnected_allowed(rq))
+        return collapse_serve_stale(rq, REUSE_BECAUSE_DISCONNECTED);
     int status = untried ? 503 : upstream_timed_out(result) ? 504 : 502;
     rq->hit = false;
     collapse_leave(rq);
@@ -549,7 +559,7 @@ static request_go_t collapse_answered(request_t *rq, fetch_t *f)
         return collapse_sliced(rq, r);
     int status = object_meta(r->object).status;
     if ((status == 500 || status == 502 || status == 503 || status == 504) && collapse_stale_allowed(rq))
-        return collapse_serve_stale(rq); /* whatever else that answer is: nobody asks on their own for another */
+        return collapse_serve_stale(rq, REUSE_BECAUSE_STALE_IF_ERROR); /* whatever else that answer is: nobody asks on their own for another */
     if (!rq->leader && !collapse_usable(rq, r))
         return r->failing ? collapse_fails_too(rq, status) : collapse_again(rq, r);
     if (rq->leader && rq->cacheable && (!r->sharable || r->passing) && fetch_shares(f)) {

@@ -279,7 +279,8 @@ static void explain_upstream(explain_t *e, explanation_t *out, fields_t *validat
         return;
     out->joins = rq->collapsed;
     out->stale_on_error = collapse_stale_allowed(rq);
-    explain_ask(rq, PATH_ON_ERROR, out->stale_on_error);
+    if (!explain_ask(rq, PATH_ON_ERROR, out->stale_on_error))
+        explain_ask(rq, PATH_DISCONNECTED, collapse_disconnected_allowed(rq));
 }
 
 static void explain_rules(explain_t *e, explanation_t *out)

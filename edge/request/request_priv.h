@@ -208,6 +208,8 @@ object_t *collapse_validates(request_t *rq);
 bool collapse_past_shields(const request_t *rq); /* a shield's word would not do */
 /* If the upstream fails: may what is stored be sent all the same? */
 bool collapse_stale_allowed(request_t *rq);
+/* And if nobody upstream can be reached, or what answers is no HTTP (upstream_disconnected)? */
+bool collapse_disconnected_allowed(request_t *rq);
 void collapse_alone(request_t *rq); /* the next fetch is for this request only */
 
 /* forward.c: the fields of the request that goes upstream. `own` true: on behalf of the cache (no conditions, no

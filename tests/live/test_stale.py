@@ -76,6 +76,34 @@ def test_not_without_permission():
         assert "hit" not in r.own, (path, r)
 
 
+def test_cut_off():
+    """RFC 9111 4.2.4: without a connection, what nobody forbids to be used stale is used for a while; an error is an answer."""
+    origin, node = started(site={"rules": [{"path": "/rule/**", "stale_if_error": "0s"}]})
+    shown = {"/plain": "max-age=1", "/public": "public, max-age=1", "/must-not": "max-age=1, no-transform"}
+    kept = {"/must": "max-age=1, must-revalidate", "/proxy": "max-age=1, proxy-revalidate", "/shared": "s-maxage=1", "/no-cache": "no-cache",
+            "/never": "max-age=0", "/said": "max-age=1, stale-if-error=0", "/said2": "max-age=1, stale-while-revalidate=0", "/rule/a": "max-age=1"}
+    for path, control in (shown | kept).items():
+        origin.on(path, body=path.encode(), headers={"Cache-Control": control}, etag='"e"')
+        node.get(path)
+    time.sleep(2.1)
+    origin.on("/plain", body=b"broken", status=503)
+    assert node.get("/plain").status == 503
+    origin.stop()
+    with node.h2(tls=False) as h2:
+        for path in shown:
+            for ask in (node.get, h2.get):
+                r = ask(path)
+                assert (r.status, r.body, r.x_cache) == (200, path.encode(), "STALE") and r.own["hit"] is True, r
+                assert r.own["detail"] == "disconnected" and r.own["ttl"] < 0, r
+        for fields in ({"Cache-Control": "no-cache"}, {"Cache-Control": "max-age=10"}, {"Cache-Control": "max-stale=0"}, {"Authorization": "Bearer a"}):
+            assert h2.get("/plain", headers=fields).status in (502, 503, 504), fields
+        for path in kept:
+            r = h2.get(path)
+            assert r.status in (502, 503, 504) and "hit" not in r.own, (path, r)
+    node.purge(urls=["http://test.example/public"], soft=True)
+    assert node.get("/public").status in (502, 503, 504), "a soft purge isn't lifted"
+
+
 def test_shared_maxage_with_explicit_permission():
     # People write `s-maxage=300, stale-if-error=60` and mean it.
     origin, node = started()

@@ -170,6 +170,42 @@ Test(sim_request, stale_if_error_when_the_origin_is_down_or_says_503)
     world_free(w);
 }
 
+/* RFC 9111 4.2.4: where nobody forbids it, a cache that is cut off from its upstream sends what it has; not so for an
+ * answer that came, whatever it says. */
+Test(sim_request, cut_off_it_serves_stale_as_long_again_as_it_was_fresh)
+{
+    world_t *w = world_new(NULL, NULL);
+    world_get(w, 0, "/a", NULL);
+    world_answer(w, world_last_call(w), 200, "cache-control: max-age=200", "old");
+    world_pass(w, 210000);
+    static const upstream_result_t away[] = {UPSTREAM_REFUSED, UPSTREAM_DNS, UPSTREAM_CLOSED, UPSTREAM_FIRST_BYTE_TIMEOUT};
+    for (size_t i = 0; i < sizeof away / sizeof *away; i++) {
+        world_client_t *c = world_get(w, 0, "/a", NULL), *waits = world_get(w, 1, "/a", NULL);
+        while (world_last_call(w)->open)
+            world_end(w, world_last_call(w), away[i]);
+        is_body(c, 200, "old");
+        is_body(waits, 200, "old");
+        cr_expect(world_says(c, "cache-status", "sim-1; hit; ttl=-10; detail=disconnected"), "%.*s",
+                  SPAN_ARG(world_field(c, "cache-status")));
+        cr_expect(world_says(c, "x-cache", "STALE"));
+        world_pass(w, 0);
+    }
+    world_pass(w, 60000); /* servers that were left out are tried again */
+    world_client_t *c = world_get(w, 0, "/a", NULL);
+    world_answer(w, world_last_call(w), 503, "", "down");
+    cr_expect_eq(c->status, 503, "that was an answer");
+    world_client_t *wants = world_get(w, 0, "/a", "cache-control: no-cache");
+    while (world_last_call(w)->open)
+        world_end(w, world_last_call(w), UPSTREAM_CLOSED);
+    cr_expect_eq(wants->status, 502, "it asked for no stale one");
+    world_pass(w, 131000);
+    c = world_get(w, 0, "/a", NULL);
+    while (world_last_call(w)->open)
+        world_end(w, world_last_call(w), UPSTREAM_CLOSED);
+    cr_expect_eq(c->status, 502, "too old by now");
+    world_free(w);
+}
+
 Test(sim_request, must_revalidate_is_never_served_stale)
 {
     world_t *w = world_new(NULL, NULL);

@@ -173,6 +173,53 @@ Test(reuse, stale_if_error)
     }
 }
 
+Test(reuse, disconnected)
+{
+    static const struct {
+        const char *section;
+        uint32_t flags;
+        msec_t lifetime;
+        mark_t mark;
+        const char *request;
+        msec_t late; /* since it became stale */
+        bool may;
+    } rows[] = {
+        {"4.2.4 disconnected", 0, 100 * SECOND, MARK_NONE, "", 10 * SECOND, true},
+        {"as long again as it was fresh", 0, 100 * SECOND, MARK_NONE, "", 100 * SECOND, true},
+        {"and no longer", 0, 100 * SECOND, MARK_NONE, "", 100 * SECOND + 1, false},
+        {"at least a minute", 0, SECOND, MARK_NONE, "", MINUTE, true},
+        {"at least a minute, and no longer", 0, SECOND, MARK_NONE, "", MINUTE + 1, false},
+        {"at most a day", 0, 365 * DAY, MARK_NONE, "", DAY, true},
+        {"at most a day, and no longer", 0, 365 * DAY, MARK_NONE, "", DAY + 1, false},
+        {"what was never fresh", 0, 0, MARK_NONE, "", 1, false},
+        {"fresh, but the client wants it validated", 0, 100 * SECOND, MARK_NONE, CC("no-cache"), -SECOND, false},
+        {"5.2.1.1 max-age wants no stale", 0, 100 * SECOND, MARK_NONE, CC("max-age=200"), SECOND, false},
+        {"5.2.1.3 nor does min-fresh", 0, 100 * SECOND, MARK_NONE, CC("min-fresh=0"), SECOND, false},
+        {"5.2.1.2 max-stale within", 0, 100 * SECOND, MARK_NONE, CC("max-stale=5"), SECOND, true},
+        {"5.2.1.2 max-stale beyond", 0, 100 * SECOND, MARK_NONE, CC("max-stale=5"), 6 * SECOND, false},
+        {"5.2.2.2, 5.2.2.8, 5.2.2.10", STORED_MUST_REVALIDATE, 100 * SECOND, MARK_NONE, "", SECOND, false},
+        {"5.2.2.4 no-cache", STORED_NO_CACHE, 100 * SECOND, MARK_NONE, "", SECOND, false},
+        {"5.2.2.4 no-cache, though it is fresh", STORED_NO_CACHE, 100 * SECOND, MARK_NONE, "", -SECOND, false},
+        {"5.2.2.10 beside windows", STORED_NO_MAX_STALE, 100 * SECOND, MARK_NONE, "", SECOND, false},
+        {"5861 a window was said", STORED_STALE_SAID, 100 * SECOND, MARK_NONE, "", SECOND, false},
+        {"stale at the shield", STORED_WAS_STALE, 100 * SECOND, MARK_NONE, "", SECOND, false},
+        {"4.1 Vary: *", STORED_VARY_ANY, 100 * SECOND, MARK_NONE, "", SECOND, false},
+        {"no response", STORED_HIT_FOR_MISS, 100 * SECOND, MARK_NONE, "", SECOND, false},
+        {"soft purge", 0, 100 * SECOND, MARK_SOFT, "", SECOND, false},
+        {"strict", 0, 100 * SECOND, MARK_STRICT, "", SECOND, false},
+        {"hard", 0, 100 * SECOND, MARK_HARD, "", SECOND, false},
+        {"3.5 Authorization", 0, 100 * SECOND, MARK_NONE, AUTH, SECOND, false},
+        {"3.5 shareable", STORED_AUTH_SHARED, 100 * SECOND, MARK_NONE, AUTH, SECOND, true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        stored_t s = response(rows[i].flags, 0, 0);
+        s.lifetime = rows[i].lifetime;
+        request_cc_t rq = asked(rows[i].request);
+        cr_expect_eq(reuse_disconnected(&s, rows[i].mark, &rq, T0 + s.lifetime + rows[i].late), rows[i].may, "%s",
+                     rows[i].section);
+    }
+}
+
 Test(reuse, request_directives)
 {
     request_cc_t rq =

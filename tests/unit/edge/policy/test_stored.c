@@ -100,12 +100,15 @@ Test(stored, lifetime)
         {"5.2.2.8 proxy-revalidate", 200, DATE "cache-control: proxy-revalidate, max-age=60\n", MINUTE,
          STORED_MUST_REVALIDATE},
         {"5.2.2.10 s-maxage with own windows", 200, DATE "cache-control: s-maxage=60, stale-if-error=5\n", MINUTE,
-         STORED_NO_MAX_STALE | STORED_AUTH_SHARED},
+         STORED_NO_MAX_STALE | STORED_AUTH_SHARED | STORED_STALE_SAID},
         {"5.2.2.10 s-maxage with windows of nothing", 200, DATE "cache-control: s-maxage=60, stale-if-error=0\n",
-         MINUTE, STORED_MUST_REVALIDATE | STORED_AUTH_SHARED},
+         MINUTE, STORED_MUST_REVALIDATE | STORED_AUTH_SHARED | STORED_STALE_SAID},
         {"8246 2 immutable", 200, DATE "cache-control: max-age=60, immutable\n", MINUTE, STORED_IMMUTABLE},
+        {"5861 3 how long it may be stale", 200, DATE "cache-control: max-age=60, stale-while-revalidate=5\n", MINUTE,
+         STORED_STALE_SAID},
+        {"5861 4 not at all", 200, DATE "cache-control: max-age=60, stale-if-error=0\n", MINUTE, STORED_STALE_SAID},
     };
-    const uint32_t looked_at = STORED_HEURISTIC | STORED_NO_CACHE | STORED_MUST_REVALIDATE | STORED_NO_MAX_STALE |
+    const uint32_t looked_at = STORED_STALE_SAID | STORED_HEURISTIC | STORED_NO_CACHE | STORED_MUST_REVALIDATE | STORED_NO_MAX_STALE |
                                STORED_IMMUTABLE | STORED_AUTH_SHARED | STORED_RULE_TTL;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         stored_t s = describe(rows[i].status, rows[i].response);
@@ -144,7 +147,16 @@ Test(stored, stale_windows)
         stored_t s = describe_with(200, text, rows[i].rules, 0);
         cr_expect_eq(s.stale_while_revalidate, rows[i].swr, "%s", rows[i].section);
         cr_expect_eq(s.stale_if_error, rows[i].sie, "%s", rows[i].section);
+        cr_expect((s.flags & STORED_STALE_SAID) != 0, "%s", rows[i].section);
     }
+    const char *plain = DATE "cache-control: max-age=1\n";
+    cr_expect(!(describe_with(200, plain, &none, 0).flags & STORED_STALE_SAID));
+    rules_t one = RULES_DEFAULT;
+    one.stale_while_revalidate = 0;
+    cr_expect(describe_with(200, plain, &one, 0).flags & STORED_STALE_SAID, "a rule says it too");
+    one = RULES_DEFAULT;
+    one.override_ttl = SECOND;
+    cr_expect(describe_with(200, plain, &one, 0).flags & STORED_STALE_SAID, "the operator says how long it holds");
 }
 
 Test(stored, rules)
