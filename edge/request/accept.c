@@ -11,6 +11,8 @@ enum {
     ACCEPT_ROUNDING = 2    /* ms by which a duration and a copy's start may be off together */
 };
 
+/* A comma ends a member even within a quoted string: with a quote that a client left open nobody shall hide what we add
+ * behind it. */
 static bool accept_been_here(const request_t *rq)
 {
     span_t line;

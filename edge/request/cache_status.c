@@ -1,5 +1,6 @@
 /* What the cache did, in the words of RFC 9211 and in the short form that people grep for. */
 #include "edge/base/text.h"
+#include "edge/http/sf.h"
 #include "edge/request/request_priv.h"
 
 static const char *const cache_status_forwards[] = {
@@ -65,12 +66,24 @@ static void cache_status_member(request_t *rq, text_t *t)
     }
 }
 
+/* A field that is no list is none as a whole (RFC 9651 4.2): behind such members nobody could read ours. */
+static bool cache_status_readable(span_t members)
+{
+    sf_t it;
+    sf_value_t v;
+    err_t e;
+    sf_init(&it, members);
+    while ((e = sf_list_next(&it, &v)) == ERR_OK)
+        ;
+    return e == ERR_NOT_FOUND;
+}
+
 void cache_status_add(request_t *rq, fields_t *out, span_t upstream_members)
 {
     enum { MEMBER_MOST = 256 }; /* of ours beside the node's name */
     const char *x_cache = cache_status_short(rq);
     text_t t = text_in(rq->x->arena, upstream_members.n + rq->env->node_member.n + MEMBER_MOST);
-    if (upstream_members.n > 0) {
+    if (upstream_members.n > 0 && cache_status_readable(upstream_members)) {
         text_add(&t, upstream_members);
         text_add(&t, SPAN(", "));
     }

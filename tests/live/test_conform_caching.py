@@ -167,6 +167,8 @@ def test_cache_status():
         case("rule", "RFC 9211 2.2", ask(NEW, FRESH, has=exactly("edge-1; fwd=bypass; fwd-status=200; detail=rule")), under="off"),
         case("an upstream cache's member", "RFC 9211 2", ask(NEW, cc("max-age=60", **{"Cache-Status": "other; hit"}),
                                                              has=exactly("other; hit, edge-1; fwd=uri-miss; fwd-status=200; stored"))),
+        each("an upstream's member that nobody can read", "RFC 9651 4.2", ["other; hit,", "other; hit; ;", '"other', "HIT from (cache"], lambda v: (
+            ask(NEW, cc("max-age=60", **{"Cache-Status": v}), has=exactly("edge-1; fwd=uri-miss; fwd-status=200; stored")),)),
     ])
 
 

@@ -73,6 +73,9 @@ Test(cache_status, hits)
     b.rq.detail = "disk";
     expect(&b, "shield-1; hit; ttl=60", "shield-1; hit; ttl=60, edge-1; hit; ttl=57; detail=disk", "HIT",
            LABEL_RESULT_HIT);
+    static const char *const unreadable[] = {"shield-1; hit,", "shield-1; hit; ;", "\"shield-1", "HIT from (cache"};
+    for (size_t i = 0; i < sizeof unreadable / sizeof *unreadable; i++)
+        expect(&b, unreadable[i], "edge-1; hit; ttl=57; detail=disk", "HIT", LABEL_RESULT_HIT);
     b.env.node_member = SPAN("\"two words\"");
     expect(&b, NULL, "\"two words\"; hit; ttl=57; detail=disk", "HIT", LABEL_RESULT_HIT);
     b.env.node_member = SPAN("edge-1");
