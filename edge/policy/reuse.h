@@ -54,9 +54,9 @@ reuse_verdict_t reuse_explain(const stored_t *s, mark_t mark, const request_cc_t
 /* The forwarded attempt failed (connect error, timeout) or gave 500, 502, 503 or 504: may the stored response be sent
  * instead? */
 bool reuse_stale_if_error(const stored_t *s, mark_t mark, const request_cc_t *rq, msec_t now_wall);
-/* Nobody upstream could be reached, or what answered did not speak HTTP: may the stored response be sent although nothing
- * was said about that? RFC 9111 4.2.4 allows a disconnected cache to serve what is stale; for how long is its own to say:
- * reuse_disconnected_most after it became stale (0: never). */
+/* Nobody upstream could be reached, or what answered did not speak HTTP: may the stored response be sent although
+ * nothing was said about that? RFC 9111 4.2.4 allows a disconnected cache to serve what is stale; for how long is its
+ * own to say: reuse_disconnected_most after it became stale (0: never). */
 bool reuse_disconnected(const stored_t *s, mark_t mark, const request_cc_t *rq, msec_t now_wall);
 msec_t reuse_disconnected_most(const stored_t *s);
 const char *reuse_then(reuse_t use); /* what follows, in a word or two: "hit", "revalidate" … */

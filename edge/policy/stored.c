@@ -169,8 +169,9 @@ static msec_t stale_window(int64_t own, msec_t rule)
 static void describe_staleness(stored_t *out, const directives_t *d, const rules_t *rules, bool overridden)
 {
     const cache_control_t *cc = &d->cc;
-    if (overridden || cc->stale_while_revalidate != CACHE_CONTROL_ABSENT || cc->stale_if_error != CACHE_CONTROL_ABSENT ||
-        rules->stale_while_revalidate != RULES_UNSET || rules->stale_if_error != RULES_UNSET)
+    if (overridden || cc->stale_while_revalidate != CACHE_CONTROL_ABSENT ||
+        cc->stale_if_error != CACHE_CONTROL_ABSENT || rules->stale_while_revalidate != RULES_UNSET ||
+        rules->stale_if_error != RULES_UNSET)
         out->flags |= STORED_STALE_SAID;
     bool revalidate = (cc->flags & (CACHE_CONTROL_MUST_REVALIDATE | CACHE_CONTROL_PROXY_REVALIDATE)) != 0;
     if (d->no_cache && !overridden)

@@ -135,6 +135,57 @@ def test_early_hints():
     assert r.status == 200 and r.body == b"body" and "x-early" not in r, r
 
 
+def test_interim_responses():
+    """RFC 9110 15.2: all of them, in their order, to those who know them; 100 was asked by nobody."""
+    raw = (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\r\n"
+           b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody")
+    bench.origin.on("/interim", raw=raw)
+    with bench.node.h2(tls=False) as h2:
+        for get in (bench.node.get, h2.get):
+            r = get("/interim")
+            assert [i.status for i in r.interim] == [102, 103] and r.interim[1]["link"] == "</a>" and "x-hop" not in r.interim[1], r.interim
+            assert r.status == 200 and r.body == b"body" and "link" not in r, r
+    with bench.node.conn() as old:
+        old.send(b"GET /interim HTTP/1.0\r\nHost: test.example\r\n\r\n")
+        r = old.response()
+        assert r.status == 200 and not r.interim and r.body == b"body", r
+
+
+def test_parts():
+    """RFC 9111 3.3, 3.4: a range that goes up is stored as a part, answers ranges within it, and is made whole."""
+    whole = bytes(range(256)) * 6144
+    size = len(whole)
+
+    def ranged(request):
+        fields = dict(SHARED, ETag='"a"' if "strong" in request.path else 'W/"a"')
+        wanted = request["range"]
+        if wanted is None or request["if-range"] not in (None, fields["ETag"]):
+            return Reply(whole, headers=fields)
+        first, last = wanted.removeprefix("bytes=").split("-")
+        first, last = (size - int(last), size - 1) if first == "" else (int(first), min(int(last or size), size - 1))
+        return Reply(whole[first:last + 1], 206, dict(fields, **{"Content-Range": f"bytes {first}-{last}/{size}"}))
+
+    def asked(path):
+        return [(r["range"], r["if-range"]) for r in bench.origin.requests if r.path == path]
+
+    with bench.node.h2(tls=False) as h2:
+        for protocol, get in (("h1", bench.node.get), ("h2", h2.get)):
+            strong, weak = f"/parts-{protocol}/strong", f"/parts-{protocol}/weak"
+            for path in (strong, weak):
+                bench.origin.on(path, ranged)
+                for value, first, end, verdict in (("bytes=1200000-1200099", 1200000, 1200100, "MISS"), ("bytes=1200010-1200019", 1200010, 1200020, "HIT"),
+                                                   ("bytes=1200000-1200099", 1200000, 1200100, "HIT"), ("bytes=-10", size - 10, size, "MISS")):
+                    r = get(path, headers={"Range": value})
+                    assert (r.status, r.x_cache, r["content-range"]) == (206, verdict, f"bytes {first}-{end - 1}/{size}"), (value, r)
+                    assert r.body == whole[first:end], value
+            r = get(strong)
+            assert r.status == 200 and r.body == whole and r.own["fwd"] == "partial", r.own
+            assert asked(strong)[2:] == [(f"bytes=0-{size - 11}", '"a"')], asked(strong)
+            assert get(strong).x_cache == "HIT"
+            r = get(weak)
+            assert r.body == whole and asked(weak)[2:] == [(None, None)], "of what may be two versions nothing is put together"
+
+
 def test_one_uri_one_key():
     """RFC 3986 6.2.2, RFC 9110 4.2.3: what is equivalent is one resource, whoever writes it how."""
     same = lambda at, host="test.example": (ask(NEW, SHARED, at="/x/ab"), ask(HIT, at=at, host=host))

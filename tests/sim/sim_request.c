@@ -178,7 +178,8 @@ Test(sim_request, cut_off_it_serves_stale_as_long_again_as_it_was_fresh)
     world_get(w, 0, "/a", NULL);
     world_answer(w, world_last_call(w), 200, "cache-control: max-age=200", "old");
     world_pass(w, 210000);
-    static const upstream_result_t away[] = {UPSTREAM_REFUSED, UPSTREAM_DNS, UPSTREAM_CLOSED, UPSTREAM_FIRST_BYTE_TIMEOUT};
+    static const upstream_result_t away[] = {UPSTREAM_REFUSED, UPSTREAM_DNS, UPSTREAM_CLOSED,
+                                             UPSTREAM_FIRST_BYTE_TIMEOUT};
     for (size_t i = 0; i < sizeof away / sizeof *away; i++) {
         world_client_t *c = world_get(w, 0, "/a", NULL), *waits = world_get(w, 1, "/a", NULL);
         while (world_last_call(w)->open)

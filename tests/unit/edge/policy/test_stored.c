@@ -108,8 +108,8 @@ Test(stored, lifetime)
          STORED_STALE_SAID},
         {"5861 4 not at all", 200, DATE "cache-control: max-age=60, stale-if-error=0\n", MINUTE, STORED_STALE_SAID},
     };
-    const uint32_t looked_at = STORED_STALE_SAID | STORED_HEURISTIC | STORED_NO_CACHE | STORED_MUST_REVALIDATE | STORED_NO_MAX_STALE |
-                               STORED_IMMUTABLE | STORED_AUTH_SHARED | STORED_RULE_TTL;
+    const uint32_t looked_at = STORED_STALE_SAID | STORED_HEURISTIC | STORED_NO_CACHE | STORED_MUST_REVALIDATE |
+                               STORED_NO_MAX_STALE | STORED_IMMUTABLE | STORED_AUTH_SHARED | STORED_RULE_TTL;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         stored_t s = describe(rows[i].status, rows[i].response);
         cr_expect_eq(s.lifetime, rows[i].lifetime, "%s: lifetime %lld, not %lld", rows[i].section,
