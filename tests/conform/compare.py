@@ -220,9 +220,12 @@ class Case:
             self.judge_served(rq, self.done[number], before, now, self.done[number]["at"], True, outcomes)
 
     def drain(self, request):
+        known = len(self.stored)
         for _ in range(4):
             if self.open:
                 self.answer(self.open.pop(0))
+        for s in self.stored[known:]:
+            s.unseen = True
 
     def judge_forward(self, request, before, now):
         """Could it have been answered from what is stored?"""
@@ -238,7 +241,7 @@ class Case:
                 why = s.argued(request["fields"]) or (None if s.kept or s.method == "POST" else "alone")
                 if not why and any(not b.should_store(r) or "*" in (b.get("vary") or "") for b in later for r in readings(b.fields)):
                     why = "displaced"
-                if not why and any(b.date > s.date and b.kept and matches(b, request["fields"]) for b in before):
+                if not why and any(b.date > s.date and (b.kept or b.unseen) and matches(b, request["fields"]) for b in before):
                     why = "dates"
                 self.needless[why or "needless"] += 1
                 if why is None:

@@ -129,6 +129,7 @@ class Stored:
         self.superseded = False
         self.transient = False    # what a 304 made of it for one request only
         self.kept = False         # Cache-Status said `stored`
+        self.unseen = False       # came in the background: nobody was told whether it is
         self.gone = set()         # fields that were not to be stored (RFC 9111 3.1), until a 304 brings them again
         self.unsure = set()       # … or only in one reading
         values = lines(fields, "date")
