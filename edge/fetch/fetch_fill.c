@@ -121,6 +121,7 @@ static void fetch_fill_disowned(fetch_t *f, int status)
     case STORABLE_PRIVATE:
         forbidden = status < 500;
         break;
+    case STORABLE_STATUS: /* must-understand */
     case STORABLE_SET_COOKIE:
     case STORABLE_VARY_ANY:
     case STORABLE_NO_FRESHNESS:

@@ -20,31 +20,32 @@ typedef enum directive_kind {
 static const struct directive {
     span_t name;
     directive_kind_t kind;
-    uint32_t flag;  /* of the flags */
-    size_t seconds; /* of SECONDS: where in cache_control_t */
-    bool response;  /* may stand in a targeted field */
+    uint32_t flag;   /* of the flags */
+    size_t seconds;  /* of SECONDS: where in cache_control_t */
+    bool response;   /* may stand in a targeted field */
+    uint32_t shares; /* the flag for what it permits beside, where it is well formed */
 } directives[] = {
 #define NAME(literal)                                                                                                  \
     {                                                                                                                  \
         (literal), sizeof(literal) - 1                                                                                 \
     }
 #define SECONDS_OF(member) 0, offsetof(cache_control_t, member)
-    {NAME("max-age"), SECONDS, SECONDS_OF(max_age), true},
-    {NAME("s-maxage"), SECONDS, SECONDS_OF(s_maxage), true},
-    {NAME("stale-while-revalidate"), SECONDS, SECONDS_OF(stale_while_revalidate), true},
-    {NAME("stale-if-error"), SECONDS, SECONDS_OF(stale_if_error), true},
-    {NAME("no-cache"), NAMES_NO_CACHE, CACHE_CONTROL_NO_CACHE, 0, true},
-    {NAME("private"), NAMES_PRIVATE, CACHE_CONTROL_PRIVATE, 0, true},
-    {NAME("no-store"), RESTRICTS, CACHE_CONTROL_NO_STORE, 0, true},
-    {NAME("must-revalidate"), RESTRICTS, CACHE_CONTROL_MUST_REVALIDATE, 0, true},
-    {NAME("proxy-revalidate"), RESTRICTS, CACHE_CONTROL_PROXY_REVALIDATE, 0, true},
-    {NAME("no-transform"), RESTRICTS, CACHE_CONTROL_NO_TRANSFORM, 0, true},
-    {NAME("must-understand"), PERMITS, CACHE_CONTROL_MUST_UNDERSTAND, 0, true},
-    {NAME("public"), PERMITS, CACHE_CONTROL_PUBLIC, 0, true},
-    {NAME("immutable"), PERMITS, CACHE_CONTROL_IMMUTABLE, 0, true},
-    {NAME("only-if-cached"), RESTRICTS, CACHE_CONTROL_ONLY_IF_CACHED, 0, false},
-    {NAME("min-fresh"), MIN_FRESH, 0, 0, false},
-    {NAME("max-stale"), MAX_STALE, CACHE_CONTROL_MAX_STALE_ANY, 0, false},
+    {NAME("max-age"), SECONDS, SECONDS_OF(max_age), true, 0},
+    {NAME("s-maxage"), SECONDS, SECONDS_OF(s_maxage), true, CACHE_CONTROL_S_MAXAGE_SHARES},
+    {NAME("stale-while-revalidate"), SECONDS, SECONDS_OF(stale_while_revalidate), true, 0},
+    {NAME("stale-if-error"), SECONDS, SECONDS_OF(stale_if_error), true, 0},
+    {NAME("no-cache"), NAMES_NO_CACHE, CACHE_CONTROL_NO_CACHE, 0, true, 0},
+    {NAME("private"), NAMES_PRIVATE, CACHE_CONTROL_PRIVATE, 0, true, 0},
+    {NAME("no-store"), RESTRICTS, CACHE_CONTROL_NO_STORE, 0, true, 0},
+    {NAME("must-revalidate"), RESTRICTS, CACHE_CONTROL_MUST_REVALIDATE, 0, true, CACHE_CONTROL_MUST_REVALIDATE_SHARES},
+    {NAME("proxy-revalidate"), RESTRICTS, CACHE_CONTROL_PROXY_REVALIDATE, 0, true, 0},
+    {NAME("no-transform"), RESTRICTS, CACHE_CONTROL_NO_TRANSFORM, 0, true, 0},
+    {NAME("must-understand"), PERMITS, CACHE_CONTROL_MUST_UNDERSTAND, 0, true, 0},
+    {NAME("public"), PERMITS, CACHE_CONTROL_PUBLIC, 0, true, 0},
+    {NAME("immutable"), PERMITS, CACHE_CONTROL_IMMUTABLE, 0, true, 0},
+    {NAME("only-if-cached"), RESTRICTS, CACHE_CONTROL_ONLY_IF_CACHED, 0, false, 0},
+    {NAME("min-fresh"), MIN_FRESH, 0, 0, false, 0},
+    {NAME("max-stale"), MAX_STALE, CACHE_CONTROL_MAX_STALE_ANY, 0, false, 0},
 #undef NAME
 #undef SECONDS_OF
 };
@@ -144,14 +145,15 @@ static void apply(cache_control_t *cc, const struct directive *d, const argument
     int64_t v = 0;
     switch (d->kind) {
     case RESTRICTS:
-        cc->flags |= d->flag;
+        cc->flags |= d->flag | (!arg->present && !arg->junk ? d->shares : 0);
         break;
     case PERMITS:
         if (!arg->present && !arg->junk)
             cc->flags |= d->flag;
         break;
     case SECONDS:
-        lower((int64_t *)((char *)cc + d->seconds), seconds_of(arg, &v) ? v : 0);
+        cc->flags |= seconds_of(arg, &v) ? d->shares : 0;
+        lower((int64_t *)((char *)cc + d->seconds), v);
         break;
     case MIN_FRESH:
         if (!seconds_of(arg, &v))
@@ -277,6 +279,7 @@ static bool apply_member(cache_control_t *cc, const struct directive *d, const s
         if (v->type != SF_INTEGER || v->number < 0)
             return false;
         *(int64_t *)((char *)cc + d->seconds) = v->number < CACHE_CONTROL_MOST ? v->number : CACHE_CONTROL_MOST;
+        cc->flags |= d->shares;
         return true;
     }
     bool list = v->type == SF_STRING && (d->kind == NAMES_NO_CACHE || d->kind == NAMES_PRIVATE);

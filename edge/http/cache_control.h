@@ -33,6 +33,10 @@ enum cache_control_flag {
     CACHE_CONTROL_IMMUTABLE = 1u << 10,
     CACHE_CONTROL_ONLY_IF_CACHED = 1u << 11, /* request */
     CACHE_CONTROL_MAX_STALE_ANY = 1u << 12,  /* request: max-stale without a number (and none with one) */
+    /* Both restrict, and permit to share answers to Authorization (RFC 9111 3.5). What is odd about them or before them
+     * takes away the second only. */
+    CACHE_CONTROL_MUST_REVALIDATE_SHARES = 1u << 13,
+    CACHE_CONTROL_S_MAXAGE_SHARES = 1u << 14,
 };
 
 typedef struct cache_control {

@@ -73,7 +73,7 @@ static bool must_understand(const question_t *q)
 static bool cookie_shared(const question_t *q)
 {
     if (q->d.source != DIRECTIVES_CACHE_CONTROL || (q->d.cc.flags & CACHE_CONTROL_PUBLIC) != 0 ||
-        q->d.cc.s_maxage != CACHE_CONTROL_ABSENT)
+        (q->d.cc.flags & CACHE_CONTROL_S_MAXAGE_SHARES) != 0)
         return true;
     return directives_explicit(&q->d) && !fields_has(q->request, SPAN("cookie"));
 }

@@ -218,8 +218,8 @@ lifetime_t stored_explain(stored_t *out, int status, const fields_t *response, c
     describe_staleness(out, &d, rules, overridden);
     if (d.cc.flags & CACHE_CONTROL_IMMUTABLE)
         out->flags |= STORED_IMMUTABLE;
-    if ((d.cc.flags & (CACHE_CONTROL_PUBLIC | CACHE_CONTROL_MUST_REVALIDATE)) != 0 ||
-        d.cc.s_maxage != CACHE_CONTROL_ABSENT || (overridden && rules->override_private))
+    const uint32_t shares = CACHE_CONTROL_PUBLIC | CACHE_CONTROL_MUST_REVALIDATE_SHARES | CACHE_CONTROL_S_MAXAGE_SHARES;
+    if ((d.cc.flags & shares) != 0 || (overridden && rules->override_private))
         out->flags |= STORED_AUTH_SHARED;
 
     if (codable_decide(status, response) == CODABLE_YES)

@@ -132,7 +132,7 @@ class Case:
         """RFC 9111 4.3.4. A strong entity tag names what is updated. Else it is the most recent of those that correspond,
         or the one that was asked about: which one that is depends on what the cache has kept, so each gets its update and
         nothing is owed for any."""
-        etag = joined(out, "etag") or picked[-1].get("etag")
+        etag = joined(out, "etag") or (picked[-1].get("etag") if len({s.token for s in picked}) == 1 else None)
         unsure = not etag or etag.startswith("W/")
         for token in dict.fromkeys(s.token for s in picked):
             now = [s for s in self.stored if s.token == token and not s.superseded and

@@ -129,6 +129,7 @@ class Stored:
         self.superseded = False
         self.transient = False    # what a 304 made of it for one request only
         self.kept = False         # Cache-Status said `stored`
+        self.selected = [request]  # what it was made for, and what a 304 has said it is good for as well
         self.unseen = False       # came in the background: nobody was told whether it is
         self.gone = set()         # fields that were not to be stored (RFC 9111 3.1), until a 304 brings them again
         self.unsure = set()       # … or only in one reading
@@ -401,6 +402,7 @@ class Stored:
         # what came with a POST is now what GET gets
         s = Stored(self.token, self.status, merged, "GET", request, asked, got, self.rules, self.body,
                    self.target)
+        s.selected = self.selected + [request]
         s.gone = (self.gone | every) - new
         s.unsure = (self.unsure | some) - new
         s.doubtful = bool(lines(request, "authorization") or lines(self.request, "authorization"))
@@ -449,6 +451,10 @@ def selecting(name, fields):
 
 def matches(stored, request, strictly=False):
     """`strictly`: so that every cache must find it; to choose by preference it only may (RFC 9111 4.1)."""
+    return (all if strictly else any)(made_for(stored, made, request, strictly) for made in stored.selected)
+
+
+def made_for(stored, made, request, strictly):
     vary = joined(stored.fields, "vary")
     if vary is None:
         return True
@@ -456,7 +462,7 @@ def matches(stored, request, strictly=False):
     if "*" in names:
         return False
     for name in names:
-        if selecting(name, stored.request) != selecting(name, request):
+        if selecting(name, made) != selecting(name, request):
             if name == "accept-language" and not strictly and prefers(stored, request):
                 continue
             return False

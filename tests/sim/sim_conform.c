@@ -260,3 +260,36 @@ Test(sim_conform, what_a_validation_removed_is_not_stored_by_another)
     world_answer(w, w->call[3], 200, FRESH, "b");
     world_free(w);
 }
+
+/* RFC 9111 3.5, 5.2: what can't be read restricts, and permits nothing. */
+Test(sim_conform, an_unreadable_permission_shares_nothing)
+{
+    static const char *const words[] = {"cache-control: foo=\", s-maxage=60", "cache-control: s-maxage=1m",
+                                        "cache-control: must-revalidate=1", "cache-control: public=1"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        world_t *w = world_new("    rules: [{path: \"/**\", override_ttl: 60s}]", NULL);
+        world_get(w, 0, "/a", "authorization: Bearer a");
+        world_answer(w, world_last_call(w), 200, words[i], "his");
+        world_client_t *c = world_get(w, 0, "/a", NULL);
+        cr_assert_eq(w->calls, 2, "%s", words[i]);
+        world_answer(w, world_last_call(w), 200, "", "all");
+        is_body(c, 200, "all");
+        world_free(w);
+    }
+}
+
+/* RFC 9111 5.2.2.3: a 304 may say it of a status that was stored before. */
+Test(sim_conform, a_validation_may_ask_to_be_understood)
+{
+    world_t *w = world_new(NULL, NULL);
+    world_get(w, 0, "/a", NULL);
+    world_answer(w, world_last_call(w), 299, FRESH, "odd");
+    is_body(world_get(w, 0, "/a", NULL), 299, "odd");
+    world_get(w, 0, "/a", "cache-control: no-cache");
+    world_answer(w, world_last_call(w), 304, "cache-control: max-age=60, must-understand\netag: \"v1\"", "");
+    cr_assert_eq(w->calls, 2);
+    world_get(w, 0, "/a", NULL);
+    cr_expect_eq(w->calls, 3, "it may no longer be kept");
+    cr_expect(!fields_has(&world_last_call(w)->fields, SPAN("if-none-match")), "nor validated");
+    world_free(w);
+}

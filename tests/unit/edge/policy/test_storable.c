@@ -107,6 +107,8 @@ Test(storable, by_the_rfc)
          STORABLE_YES},
         {"7.3 public", "", 200, DATE "set-cookie: a=b\n" CC("max-age=60, public"), STORABLE_YES},
         {"7.3 s-maxage", "", 200, DATE "set-cookie: a=b\n" CC("s-maxage=60"), STORABLE_YES},
+        {"7.3 s-maxage that can't be read", "cookie: a=a\n", 200,
+         DATE "set-cookie: a=b\netag: \"a\"\n" CC("s-maxage=x"), STORABLE_SET_COOKIE},
         {"7.3 targeted", "", 200, DATE "set-cookie: a=b\ncdn-cache-control: max-age=60\n", STORABLE_YES},
         {"4.1 Vary: *", "", 200, DATE "vary: *\n" CC("max-age=60"), STORABLE_VARY_ANY},
         {"9213 2.2 no-store there is no matter", "", 200, DATE CC("no-store") "cdn-cache-control: max-age=60\n",

@@ -103,6 +103,14 @@ Test(stored, lifetime)
          STORED_NO_MAX_STALE | STORED_AUTH_SHARED | STORED_STALE_SAID},
         {"5.2.2.10 s-maxage with windows of nothing", 200, DATE "cache-control: s-maxage=60, stale-if-error=0\n",
          MINUTE, STORED_MUST_REVALIDATE | STORED_AUTH_SHARED | STORED_STALE_SAID},
+        {"3.5 s-maxage that can't be read permits nothing", 200, DATE "cache-control: s-maxage=x\n", 0,
+         STORED_MUST_REVALIDATE},
+        {"3.5 nor does one behind an open quote", 200, DATE "cache-control: foo=\", s-maxage=60\n", 0,
+         STORED_MUST_REVALIDATE},
+        {"3.5 must-revalidate with an argument restricts only", 200,
+         DATE "cache-control: max-age=60, must-revalidate=1\n", MINUTE, STORED_MUST_REVALIDATE},
+        {"3.5 s-maxage of a targeted field", 200, DATE "cdn-cache-control: s-maxage=60\n", MINUTE,
+         STORED_MUST_REVALIDATE | STORED_AUTH_SHARED},
         {"8246 2 immutable", 200, DATE "cache-control: max-age=60, immutable\n", MINUTE, STORED_IMMUTABLE},
         {"5861 3 how long it may be stale", 200, DATE "cache-control: max-age=60, stale-while-revalidate=5\n", MINUTE,
          STORED_STALE_SAID},
@@ -154,6 +162,9 @@ Test(stored, stale_windows)
     rules_t one = RULES_DEFAULT;
     one.stale_while_revalidate = 0;
     cr_expect(describe_with(200, plain, &one, 0).flags & STORED_STALE_SAID, "a rule says it too");
+    one = RULES_DEFAULT;
+    one.stale_if_error = 0;
+    cr_expect(describe_with(200, plain, &one, 0).flags & STORED_STALE_SAID, "either of them");
     one = RULES_DEFAULT;
     one.override_ttl = SECOND;
     cr_expect(describe_with(200, plain, &one, 0).flags & STORED_STALE_SAID, "the operator says how long it holds");
