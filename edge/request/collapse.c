@@ -558,8 +558,9 @@ static request_go_t collapse_answered(request_t *rq, fetch_t *f)
     if (r->sliced || (rq->slice.last > 0 && fetch_range(f).p != NULL && !collapse_slice_answers(rq, r)))
         return collapse_sliced(rq, r);
     int status = object_meta(r->object).status;
+    /* whatever else that answer is: nobody asks on their own for another */
     if ((status == 500 || status == 502 || status == 503 || status == 504) && collapse_stale_allowed(rq))
-        return collapse_serve_stale(rq, REUSE_BECAUSE_STALE_IF_ERROR); /* whatever else that answer is: nobody asks on their own for another */
+        return collapse_serve_stale(rq, REUSE_BECAUSE_STALE_IF_ERROR);
     if (!rq->leader && !collapse_usable(rq, r))
         return r->failing ? collapse_fails_too(rq, status) : collapse_again(rq, r);
     if (rq->leader && rq->cacheable && (!r->sharable || r->passing) && fetch_shares(f)) {
