@@ -74,6 +74,7 @@ static void worker_apply(worker_t *w, const worker_conf_t *c)
     w->env.refreshing = c->refreshing;
     w->env.fetch.upstream_labels = c->upstream_labels;
     w->env.fetch.max_object = conf->memory.max_object;
+    w->env.fetch.windows_most = conf->memory.size / FETCH_WINDOWS;
     if (w->probes != NULL)
         probe_configure(w->probes, c->upstreams);
 }

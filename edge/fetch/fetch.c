@@ -11,9 +11,12 @@
 #include "edge/base/clock.h"
 #include "edge/base/mem.h"
 #include "edge/fetch/fetch_priv.h"
+#include "edge/store/piece.h"
 #include "edge/tbl/metrics.h"
 
 enum { FETCH_ARENA_MOST = 1024 * 1024 };
+
+static _Atomic uint64_t fetch_windows; /* bytes of all windows in this process */
 
 static void fetch_ref_owner(void *f)
 {
@@ -125,6 +128,7 @@ void fetch_unref(fetch_t *f)
     if (f == NULL || atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) != 1)
         return;
     CHECK(list_empty(&f->readers) && f->call == NULL && !f->filling);
+    atomic_fetch_sub_explicit(&fetch_windows, f->held, memory_order_relaxed);
     store_unreserve(f->store, f->reserved); /* a body that isn't stored counts as long as somebody reads it */
     notice_release(&f->notice);
     pthread_mutex_destroy(&f->mutex);
@@ -306,9 +310,9 @@ void fetch_consumed(fetch_reader_t *r, uint64_t upto)
 {
     fetch_t *f = r->fetch;
     uint64_t before = atomic_exchange_explicit(&r->consumed, upto, memory_order_seq_cst);
-    /* only a response that is not stored is held back; telling its owner at each half window is enough */
+    /* only a response that is not stored is held back; telling its owner at each half of the least window is enough */
     if (atomic_load_explicit(&f->windowed, memory_order_seq_cst) &&
-        upto / (FETCH_WINDOW / 2) != before / (FETCH_WINDOW / 2))
+        upto / (FETCH_WINDOW_LEAST / 2) != before / (FETCH_WINDOW_LEAST / 2))
         fetch_tell_owner(f);
 }
 
@@ -329,6 +333,25 @@ void fetch_detach(fetch_reader_t *r)
     fetch_unref(f);
 }
 
+void fetch_window_grows(fetch_t *f, size_t bytes)
+{
+    if (bytes == 0)
+        return;
+    f->held += bytes;
+    atomic_fetch_add_explicit(&fetch_windows, bytes, memory_order_relaxed);
+    if (store_reserve(f->store, bytes))
+        f->reserved += bytes;
+}
+
+/* Where many slow readers hold many windows, these get small; never so small that nothing could be cut from them. */
+static uint64_t fetch_window(const fetch_t *f)
+{
+    uint64_t most = f->deps->windows_most;
+    if (most == 0 || atomic_load_explicit(&fetch_windows, memory_order_relaxed) < most)
+        return FETCH_WINDOW;
+    return FETCH_WINDOW_LEAST + (f->pieces != NULL ? PIECE_BYTES : 0);
+}
+
 /* Trims what every reader has consumed; is there still a window's worth unread? */
 bool fetch_window_full(fetch_t *f)
 {
@@ -344,12 +367,15 @@ bool fetch_window_full(fetch_t *f)
     }
     pthread_mutex_unlock(&f->mutex);
     size_t freed = body_trim(body, least);
+    uint64_t less = freed < f->held ? freed : f->held;
+    f->held -= less;
+    atomic_fetch_sub_explicit(&fetch_windows, less, memory_order_relaxed);
     if (f->reserved > 0) {
         size_t back = freed < f->reserved ? freed : (size_t)f->reserved;
         store_unreserve(f->store, back);
         f->reserved -= back;
     }
-    return body_length(body) - least >= FETCH_WINDOW;
+    return body_length(body) - least >= fetch_window(f);
 }
 
 /* ---- tunnels ---- */

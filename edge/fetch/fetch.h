@@ -21,9 +21,11 @@
 #include "shield/upstreams.h"
 
 enum {
-    FETCH_INTERIM_MAX = 8,     /* 1xx of one response that are passed on */
-    FETCH_SLICE_PIECES = 32,   /* that one fetch may bring for those who wait for them */
-    FETCH_WINDOW = 1024 * 1024 /* bytes of a response that isn't stored held for its reader */
+    FETCH_INTERIM_MAX = 8,          /* 1xx of one response that are passed on */
+    FETCH_SLICE_PIECES = 32,        /* that one fetch may bring for those who wait for them */
+    FETCH_WINDOW = 1024 * 1024,     /* bytes of a response that isn't stored held for its reader, */
+    FETCH_WINDOW_LEAST = 64 * 1024, /* if all such responses together hold more than windows_most */
+    FETCH_WINDOWS = 16              /* which is this part of the memory budget */
 };
 
 typedef struct fetch fetch_t;
@@ -38,6 +40,7 @@ typedef struct fetch_deps {
     tier_key_t *tier_key;            /* signs requests to shields; NULL: there is no tier. Belongs to this loop */
     const unsigned *upstream_labels; /* of metrics, by conf_origin_t.index */
     warm_t *warm;                    /* NULL: no disk */
+    uint64_t windows_most;           /* bytes; 0: any */
     uint64_t max_object; /* bytes; a larger response lives on disk only, or streams through where there is none */
     list_t cutting;      /* responses that go to disk in pieces; initialised by fetch_deps_init */
     list_t queued;       /* fetches that wait for a place at an upstream; initialised by fetch_deps_init */

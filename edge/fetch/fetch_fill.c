@@ -327,6 +327,8 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
     }
     /* one chunk for the whole only where the whole will stay in memory */
     body_t *body = body_new(room ? declared : -1);
+    if (!room)
+        body_window(body);
     r->object = fetch_fill_object(f, &fields, &meta, body, selecting);
     if (r->object == NULL) {
         body_unref(body);
@@ -367,6 +369,7 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
 static void fetch_fill_overflow(fetch_t *f, unsigned why)
 {
     fetch_fill_counted(f, false);
+    body_window(object_body(f->response.object));
     if (why == LABEL_FILL_TOO_BIG && fetch_fill_in_pieces(f, (int64_t)f->deps->max_object + 1))
         fetch_pieces_begin(f);
     else
@@ -384,6 +387,8 @@ err_t fetch_fill_body(fetch_t *f, span_t bytes)
         else if (!fetch_fill_reserve(f, body_would_grow(body, bytes.n)))
             fetch_fill_overflow(f, LABEL_FILL_BUDGET);
     }
+    if (atomic_load_explicit(&f->windowed, memory_order_relaxed))
+        fetch_window_grows(f, body_would_grow(body, bytes.n));
     metrics_add(METRIC_BYTES_MOVED, LABEL_DIRECTION_UPSTREAM_IN, bytes.n);
     err_t err = body_append(body, bytes, NULL);
     if (err == ERR_OK)

@@ -64,6 +64,7 @@ struct fetch {
     msec_t request_time; /* wall: of the attempt that is running */
     int64_t started_nanos, sent_nanos;
     uint64_t reserved;      /* bytes of the memory budget held for the body, until its last reader is gone */
+    uint64_t held;          /* bytes of its window, among those of all */
     fetch_pieces_t *pieces; /* cuts what arrives for the disk; NULL: nobody does */
     loop_message_t nudge;   /* readers → owner: consumed, or gone */
 
@@ -82,6 +83,8 @@ void fetch_close(fetch_t *f);
 /* Closed, and the last reader has left (or there never was one). */
 bool fetch_unwanted(fetch_t *f);
 bool fetch_window_full(fetch_t *f);
+/* So many bytes more are held of a response that isn't stored: they count, and if there is room, in the budget. */
+void fetch_window_grows(fetch_t *f, size_t bytes);
 
 /* fetch_fsm.c: drives the attempts. */
 void fetch_fsm_begin(fetch_t *f);

@@ -16,6 +16,7 @@ typedef struct body_list {
     struct body_chunk *first; /* writer's (and body_trim's) */
     struct body_chunk *last;
     size_t allocated; /* bytes of chunks, with their heads: what the budget counts */
+    size_t most;      /* bytes of the next chunk at most, where the length isn't known */
 } body_list_t;
 
 struct body_chunk {
@@ -42,6 +43,7 @@ body_t *body_new(int64_t declared)
     body_list_t *l = mem_zalloc(sizeof *l);
     atomic_init(&l->head.refs, 1);
     l->declared = declared;
+    l->most = BODY_CHUNK_MOST;
     return &l->head;
 }
 
@@ -88,8 +90,8 @@ static size_t body_next_size(const body_list_t *l, size_t need)
     if (l->declared >= 0)
         return (size_t)((uint64_t)l->declared - length);
     size_t size = l->last == NULL ? BODY_CHUNK_FIRST : l->last->size * 2;
-    if (size > BODY_CHUNK_MOST)
-        size = BODY_CHUNK_MOST;
+    if (size > l->most)
+        size = l->most;
     return size < need ? need : size;
 }
 
@@ -198,6 +200,11 @@ void body_seek(const body_t *b, body_cursor_t *c, uint64_t to)
     c->at = to;
     if (!b->flat && to < body_length(b))
         body_chunk_at(b, c);
+}
+
+void body_window(body_t *b)
+{
+    body_list(b)->most = BODY_CHUNK_WINDOW;
 }
 
 size_t body_trim(body_t *b, uint64_t consumed)

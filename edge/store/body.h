@@ -42,7 +42,11 @@ typedef struct body_cursor {
     uint64_t at; /* offset in the body */
 } body_cursor_t;
 
-enum { BODY_CHUNK_FIRST = 16 * 1024, BODY_CHUNK_MOST = 1024 * 1024 };
+enum {
+    BODY_CHUNK_FIRST = 16 * 1024,
+    BODY_CHUNK_MOST = 1024 * 1024,
+    BODY_CHUNK_WINDOW = 64 * 1024 /* of a windowed body */
+};
 
 /* declared >= 0: one chunk of exactly that size, so that the whole body can leave in one call. */
 body_t *body_new(int64_t declared);
@@ -70,6 +74,8 @@ static inline body_state_t body_state(const body_t *b)
 size_t body_read(const body_t *b, body_cursor_t *c, uint64_t end, struct iovec *v, size_t max_v, size_t max_bytes);
 /* Moves a cursor forward (or anywhere in a body that is not windowed). */
 void body_seek(const body_t *b, body_cursor_t *c, uint64_t to);
+/* Writer: it will be trimmed as it is read, so chunks are to be small from now on. */
+void body_window(body_t *b);
 /* Writer: frees whole chunks that end before `consumed` (strictly, so that a cursor that stands there stays valid).
  * Returns the bytes. */
 size_t body_trim(body_t *b, uint64_t consumed);

@@ -327,6 +327,47 @@ Test(sim_fetch, the_slowest_of_several_readers_holds_an_overgrown_body_back)
     world_free(w);
 }
 
+/* Many who read slowly what isn't stored: a window each, within a part of the budget, then little ones. */
+Test(sim_fetch, windows_become_small_when_there_are_many)
+{
+    enum { CLIENTS = 40, BLOCK = 16384 };
+    world_t *w = world_new(NULL, "memory: {size: 64MiB, max_object: 1MiB}");
+    static char block[BLOCK];
+    world_client_t *c[CLIENTS];
+    size_t given[CLIENTS] = {0};
+    store_stats_t s;
+    w->env[0].fetch.windows_most = 4 << 20;
+    for (int i = 0; i < CLIENTS; i++) {
+        char target[16];
+        snprintf(target, sizeof target, "/%d", i);
+        c[i] = world_get(w, 0, target, NULL);
+        c[i]->stalled = true;
+        world_head(w, w->call[i], 200, "cache-control: no-store", -1);
+        while (given[i] < 4 << 20 && world_bytes(w, w->call[i], block, BLOCK)) {
+            given[i] += BLOCK;
+            world_run(w);
+        }
+    }
+    cr_expect_geq(given[0], FETCH_WINDOW);
+    cr_expect_leq(given[CLIENTS - 1], 2 * FETCH_WINDOW_LEAST);
+    store_stats(w->store, &s);
+    cr_expect_geq(s.reserved, 4 << 20, "they count");
+    cr_expect_leq(s.reserved, (5 << 20) + CLIENTS * 2 * FETCH_WINDOW_LEAST, "%llu bytes",
+                  (unsigned long long)s.reserved);
+    for (int i = 0; i < CLIENTS; i++) {
+        c[i]->stalled = false;
+        for (world_run(w); given[i] < 3 << 20; given[i] += BLOCK) {
+            cr_assert(world_bytes(w, w->call[i], block, BLOCK), "%d: who reads gets on", i);
+            world_run(w);
+        }
+        world_end(w, w->call[i], UPSTREAM_OK);
+        cr_expect(c[i]->done && !c[i]->aborted && c[i]->n == given[i], "%d", i);
+    }
+    store_stats(w->store, &s);
+    cr_expect_eq(s.reserved, 0);
+    world_free(w);
+}
+
 Test(sim_fetch, a_newcomer_does_not_join_what_became_stale_on_its_way)
 {
     world_t *w = world_new(NULL, NULL);

@@ -318,7 +318,7 @@ static void world_on_evict(object_t *o, store_why_t why, void *arg)
     world_t *w = arg;
     if (w->warm == NULL || (atomic_load(&o->flags) & OBJECT_CODED) != 0)
         return;
-    if (why == STORE_REMOVED)
+    if (why != STORE_EVICTED)
         warm_remove(w->warm, o->digest, object_variant(o));
     else if (why == STORE_EVICTED && atomic_load(&o->hits) > 0)
         warm_put(w->warm, o);
