@@ -189,6 +189,25 @@ def test_memory_stays_bounded_under_slow_readers():
         c.close()
 
 
+def test_slow_readers_of_what_is_not_stored():
+    """Each of them is read ahead for, but all together within memory.size and what is allowed beyond it."""
+    origin = Origin()
+    node = Node(origins=[origin.url], config={"memory": {"size": "32MiB", "max_object": "1MiB"}})
+    body = content(0, 4 * MIB)
+    origin.on("/private", body=body, headers=[("Cache-Control", "no-store")])
+    slow = [node.conn() for _ in range(200)]
+    for n, c in enumerate(slow):
+        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        c.request(f"/private?{n}")
+    high, end = 0, time.monotonic() + 3
+    while time.monotonic() < end:
+        high = max(high, resident(node))
+        time.sleep(0.05)
+    assert SANITIZED or high < (32 + 64) << 10, f"{high} KiB resident"
+    for c in slow:
+        c.close()
+
+
 class Sparse:
     """nginx and a file of that size, zeros but for the number of each block at its beginning."""
 
