@@ -3,16 +3,20 @@
  * All signals are blocked in all threads and taken one by one here, where anything may be called. */
 #include <errno.h>
 #include <getopt.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "edge/base/check.h"
 #include "edge/base/clock.h"
 #include "edge/base/log.h"
 #include "edge/fetch/upstream_curl.h"
 #include "edge/node.h"
 #include "edge/privilege.h"
+#include "edge/sandbox.h"
+#include "edge/supervisor.h"
 #include "edge/upgrade.h"
 
 enum { MAIN_OK = 0, MAIN_FAILED = 1, MAIN_BAD_CONFIGURATION = 2 };
@@ -70,22 +74,25 @@ static void main_reload(node_t *node, const char *file)
 static int main_run(node_t *node, const char *file, char **argv, const sigset_t *signals)
 {
     char err[NODE_ERROR_MAX];
+    pid_t successor = 0;
     for (;;) {
         const struct timespec second = {.tv_sec = 1};
         switch (sigtimedwait(signals, NULL, &second)) {
         case SIGTERM:
         case SIGINT:
             log_info("stopping: requests in flight are finished, what is fresh is written to disk");
+            supervisor_stopping();
             node_stop(node, false);
             return MAIN_OK;
         case SIGHUP:
             main_reload(node, file);
             break;
         case SIGUSR2:
-            if (upgrade_spawn(node, argv, err) != ERR_OK) {
-                log_error("not handed over: %s", err);
+            if (upgrade_check(argv, err) != ERR_OK || upgrade_spawn(node, argv, &successor, err) != ERR_OK) {
+                log_error("not handed over, this process goes on: %s", err);
                 break;
             }
+            supervisor_moved_to(successor);
             log_info("sockets handed over to a new process, draining");
             node_stop(node, true);
             return MAIN_OK;
@@ -99,6 +106,49 @@ static int main_run(node_t *node, const char *file, char **argv, const sigset_t 
     }
 }
 
+typedef struct main_opening {
+    const conf_t *conf;
+    const node_inherited_t *inherited;
+    node_t *node;
+    err_t result;
+    char err[NODE_ERROR_MAX];
+} main_opening_t;
+
+static void main_sandbox(const conf_t *conf, sandbox_level_t level)
+{
+    char err[128];
+    if (conf->sandbox && sandbox_enter(level, err, sizeof err) != ERR_OK)
+        log_warn("the kernel can't refuse system calls for us (%s); it goes on without, `sandbox: false` silences this",
+                 err);
+}
+
+/* A thread of its own opens and starts the node: what it may not do (start programs) none of the threads that it starts
+ * may. */
+static void *main_open(void *arg)
+{
+    main_opening_t *o = arg;
+    main_sandbox(o->conf, SANDBOX_THREADS);
+    o->result = node_open(o->conf, o->inherited, &o->node, o->err);
+    if (o->result != ERR_OK)
+        return NULL;
+    o->result = node_start(o->node, o->err);
+    if (o->result != ERR_OK)
+        node_stop(o->node, false);
+    return NULL;
+}
+
+static err_t main_open_node(main_opening_t *o)
+{
+    pthread_t thread;
+    main_sandbox(o->conf, SANDBOX_PROCESS);
+    if (pthread_create(&thread, NULL, main_open, o) != 0) {
+        snprintf(o->err, sizeof o->err, "no thread can be started");
+        return ERR_NO_MEMORY;
+    }
+    CHECK(pthread_join(thread, NULL) == 0);
+    return o->result;
+}
+
 static int main_serve(const char *file, char **argv)
 {
     sigset_t signals;
@@ -108,6 +158,7 @@ static int main_serve(const char *file, char **argv)
         sigaddset(&signals, taken[i]);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file may not grow (ulimit -f): the write fails, and that is handled as a full disk */
     signal(SIGCHLD, SIG_IGN);
 
     conf_t *conf = main_load(file);
@@ -122,27 +173,23 @@ static int main_serve(const char *file, char **argv)
         log_warn("only %zu file descriptors may be open, but limits.connections is %u: raise the limit (ulimit -Hn, or "
                  "LimitNOFILE in the systemd unit)",
                  descriptors, conf->limits.connections);
-    node_t *node = NULL;
     node_inherited_t inherited;
-    char err[NODE_ERROR_MAX] = "";
     upgrade_inherited(&inherited);
     if (upstream_curl_global_init() != ERR_OK) {
         log_error("libcurl can't be initialised");
         return MAIN_FAILED;
     }
-    err_t e = node_open(conf, &inherited, &node, err);
+    main_opening_t opening = {.conf = conf, .inherited = &inherited};
+    err_t e = main_open_node(&opening);
+    node_t *node = opening.node;
     conf_unref(conf);
-    if (e == ERR_OK) {
-        e = node_start(node, err);
-        if (e != ERR_OK)
-            node_stop(node, false);
-    }
     if (e != ERR_OK) {
-        log_error("not started: %s", err);
+        log_error("not started: %s", opening.err);
         node_free(node);
         return MAIN_FAILED;
     }
     log_info("brink " BRINK_VERSION " runs with %s", file);
+    supervisor_ready();
     int code = main_run(node, file, argv, &signals);
     node_free(node);
     if (!dumps) /* what it protected is gone */

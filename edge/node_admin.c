@@ -1,4 +1,5 @@
 /* The routes of the admin listener that other parts bring, and the tokens. */
+#include "edge/base/clock.h"
 #include "edge/base/mem.h"
 #include "edge/node_priv.h"
 
@@ -27,11 +28,11 @@ static admin_verdict_t node_admin_authorize(void *ctx, const handler_request_t *
     arena_init(&a, 0);
     bool token = fields_has(req->fields, SPAN("authorization")) || fields_has(req->fields, SPAN("fastly-key")) ||
                  fields_has(req->fields, SPAN("x-auth-key"));
-    int status =
-        auth_check(ctx, req->fields, req->peer_loopback, scope == ADMIN_PURGE ? AUTH_PURGE : AUTH_READ, &a, &who);
+    int status = auth_check(ctx, req, scope == ADMIN_PURGE ? AUTH_PURGE : AUTH_READ, clock_now().boot, &a, &who);
     arena_release(&a);
     return status == 200   ? ADMIN_ALLOWED
            : status == 403 ? ADMIN_OUT_OF_SCOPE
+           : status == 429 ? ADMIN_TOO_MANY
            : token         ? ADMIN_BAD_TOKEN
                            : ADMIN_NO_TOKEN;
 }

@@ -95,7 +95,7 @@ bool api_method(api_call_t *c, method_t method, const char *allow)
 
 bool api_allowed(api_call_t *c, unsigned need)
 {
-    int status = auth_check(c->api->auth, c->req->fields, c->req->peer_loopback, need, &c->arena, &c->who);
+    int status = auth_check(c->api->auth, c->req, need, clock_now().boot, &c->arena, &c->who);
     if (status == 401)
         api_fail(c, 401, "Unauthorized", "send a known token as \"Authorization: Bearer TOKEN\"");
     else if (status == 403)
@@ -103,6 +103,8 @@ bool api_allowed(api_call_t *c, unsigned need)
                  c->who.name[0] != '\0' && strcmp(c->who.name, "loopback") != 0
                      ? "this token is not allowed to do this"
                      : "no tokens are configured: set admin.tokens");
+    else if (status == 429)
+        api_fail(c, 429, "Too many wrong tokens", "they came from this address; try again in a second");
     return status == 200;
 }
 

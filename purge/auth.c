@@ -1,4 +1,7 @@
-/* All tokens are compared, whichever matches, so that time tells nothing about which bytes were right. */
+/* All tokens are compared, whichever matches, so that time tells nothing about which bytes were right.
+ *
+ * Guessing is slowed down by a bucket for each client address, which only wrong tokens empty. Who shares the address of
+ * one that guesses waits, too, as long as it goes on; a request without a token is never held up. */
 #include "purge/auth.h"
 
 #include <openssl/crypto.h>
@@ -7,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "edge/access/limiter.h"
+#include "edge/access/network.h"
 #include "edge/base/check.h"
 #include "edge/base/mem.h"
 
@@ -24,6 +29,7 @@ struct auth {
     pthread_mutex_t mutex;
     auth_entry_t *v;
     size_t n;
+    limiter_t *wrong; /* tokens, by client address; locks itself */
 };
 
 static void auth_clear(auth_t *a)
@@ -59,6 +65,7 @@ auth_t *auth_new(const auth_token_t *tokens, size_t n)
 {
     auth_t *a = mem_zalloc(sizeof *a);
     pthread_mutex_init(&a->mutex, NULL);
+    a->wrong = limiter_new(AUTH_ADDRESSES, (uint64_t)arc4random() << 32 | arc4random());
     auth_fill(a, tokens, n);
     return a;
 }
@@ -76,6 +83,7 @@ void auth_free(auth_t *a)
     if (a == NULL)
         return;
     auth_clear(a);
+    limiter_free(a->wrong);
     pthread_mutex_destroy(&a->mutex);
     free(a);
 }
@@ -89,18 +97,31 @@ static span_t auth_presented(const fields_t *fields)
     return v.p != NULL ? v : fields_get(fields, SPAN("x-auth-key")); /* older clients of the other CDN */
 }
 
-int auth_check(auth_t *a, const fields_t *fields, bool loopback, unsigned need, arena_t *arena, auth_who_t *who)
+/* What an address is counted as; a unix socket is one client. */
+static digest_t auth_client(span_t peer)
 {
-    span_t token = auth_presented(fields);
+    network_address_t address = {{0}};
+    if (network_address(peer, &address) == ERR_OK)
+        address = network_client(&address);
+    return hash_digest(span_of((const char *)address.bytes, sizeof address.bytes));
+}
+
+int auth_check(auth_t *a, const handler_request_t *req, unsigned need, msec_t now, arena_t *arena, auth_who_t *who)
+{
+    span_t token = auth_presented(req->fields);
     unsigned char digest[32];
     int status = 401;
     *who = (auth_who_t){.sites_n = 0};
     bool presented = token.p != NULL && token.n > 0 && token.n <= AUTH_TOKEN_MAX;
+    digest_t client = auth_client(req->peer);
+    int64_t micros = (int64_t)now * 1000;
+    if (presented && limiter_wait(a->wrong, client, AUTH_WRONG_RATE, AUTH_WRONG_BURST, micros) > 0)
+        return 429;
     if (presented)
         SHA256((const unsigned char *)token.p, token.n, digest);
     pthread_mutex_lock(&a->mutex);
     if (a->n == 0) {
-        status = need == AUTH_READ && loopback ? 200 : 403;
+        status = need == AUTH_READ && req->peer_loopback ? 200 : 403;
         snprintf(who->name, sizeof who->name, "loopback");
     }
     auth_entry_t *match = NULL;
@@ -118,7 +139,10 @@ int auth_check(auth_t *a, const fields_t *fields, bool loopback, unsigned need, 
         if (who->sites_n < match->sites_n)
             status = 403; /* no memory to say where it may: nowhere */
     }
+    bool wrong = presented && match == NULL && a->n > 0;
     pthread_mutex_unlock(&a->mutex);
+    if (wrong)
+        limiter_take(a->wrong, client, AUTH_WRONG_RATE, AUTH_WRONG_BURST, micros);
     return status;
 }
 

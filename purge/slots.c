@@ -82,6 +82,7 @@ slot_t *slots_put(slots_t *t, digest_t key, bool *fresh)
         slots_rebuild(t, p, p->cap > 0 ? p->cap * 2 : SLOTS_FIRST, NULL, NULL);
         s = slots_probe(p, key);
     }
+    CHECK(s != NULL);
     s->key = key;
     p->n++;
     t->n++;

@@ -259,7 +259,7 @@ static void submit_found(purge_t *p, submission_t *s, const journal_receipt_t *r
  * are final only when nothing waits there. */
 static void submit_look_up(purge_t *p, submission_t *s)
 {
-    journal_receipt_t r;
+    journal_receipt_t r = {0};
     stream_id_t id;
     err_t e = ERR_NOT_FOUND;
     bool settled = journal_backlog(p->journal) == 0 || p->loop.now.boot >= s->deadline;

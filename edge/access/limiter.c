@@ -8,6 +8,7 @@
 #include "edge/access/limiter.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "edge/base/check.h"
@@ -50,8 +51,8 @@ void limiter_free(limiter_t *l)
     free(l);
 }
 
-/* The client's bucket, or the one that is given up for it. */
-static limiter_bucket_t *limiter_find(limiter_bucket_t *set, const uint64_t client[2])
+/* The client's bucket; if it has none and `make`, the one that is given up for it, else NULL. */
+static limiter_bucket_t *limiter_find(limiter_bucket_t *set, const uint64_t client[2], bool make)
 {
     limiter_bucket_t *least = set;
     for (int i = 0; i < LIMITER_WAYS; i++) {
@@ -60,11 +61,13 @@ static limiter_bucket_t *limiter_find(limiter_bucket_t *set, const uint64_t clie
         if (set[i].full < least->full)
             least = &set[i];
     }
+    if (!make)
+        return NULL;
     *least = (limiter_bucket_t){.client = {client[0], client[1]}};
     return least;
 }
 
-msec_t limiter_take(limiter_t *l, digest_t client, uint32_t rate, uint32_t burst, int64_t now)
+static msec_t limiter_ask(limiter_t *l, digest_t client, uint32_t rate, uint32_t burst, int64_t now, bool take)
 {
     digest_t d = hash_digest_seed(span_of((const char *)&client, sizeof client), l->seed);
     size_t set = (size_t)d.hi & (l->sets - 1);
@@ -72,11 +75,21 @@ msec_t limiter_take(limiter_t *l, digest_t client, uint32_t rate, uint32_t burst
     int64_t ahead = (int64_t)burst * each;
     pthread_mutex_t *lock = &l->locks[set % LIMITER_LOCKS];
     CHECK(pthread_mutex_lock(lock) == 0);
-    limiter_bucket_t *b = limiter_find(l->buckets + set * LIMITER_WAYS, (const uint64_t[2]){d.hi, d.lo});
-    int64_t full = (b->full > now ? b->full : now) + each;
+    limiter_bucket_t *b = limiter_find(l->buckets + set * LIMITER_WAYS, (const uint64_t[2]){d.hi, d.lo}, take);
+    int64_t full = (b != NULL && b->full > now ? b->full : now) + each;
     int64_t wait = full - now - ahead;
-    if (wait <= 0)
+    if (wait <= 0 && take && b != NULL)
         b->full = full;
     CHECK(pthread_mutex_unlock(lock) == 0);
     return wait <= 0 ? 0 : (wait + 999) / 1000;
+}
+
+msec_t limiter_take(limiter_t *l, digest_t client, uint32_t rate, uint32_t burst, int64_t now)
+{
+    return limiter_ask(l, client, rate, burst, now, true);
+}
+
+msec_t limiter_wait(limiter_t *l, digest_t client, uint32_t rate, uint32_t burst, int64_t now)
+{
+    return limiter_ask(l, client, rate, burst, now, false);
 }

@@ -23,5 +23,7 @@ void limiter_free(limiter_t *l);
  * checked). 0: it may pass. Else: milliseconds until the next one may, and nothing is taken. `now` is CLOCK_BOOTTIME in
  * microseconds. */
 msec_t limiter_take(limiter_t *l, digest_t client, uint32_t rate, uint32_t burst, int64_t now);
+/* What limiter_take would return, and nothing is taken in any case: for what costs only if it turns out to be wrong. */
+msec_t limiter_wait(limiter_t *l, digest_t client, uint32_t rate, uint32_t burst, int64_t now);
 
 #endif

@@ -134,7 +134,7 @@ bool accesslog_write(accesslog_t *log, unsigned worker, const accesslog_record_t
     memcpy(to, &e, sizeof e);
     to += sizeof e;
 #define X(name, most)                                                                                                  \
-    if (e.length[TEXT_##name] > 0)                                                                                     \
+    if (r->name.p != NULL)                                                                                             \
         memcpy(to, r->name.p, e.length[TEXT_##name]);                                                                  \
     to += e.length[TEXT_##name];
     ACCESSLOG_TEXTS(X)

@@ -44,7 +44,7 @@ static void admin_send(handler_reply_t *r, handler_response_t *resp)
     handler_reply_t *to = mine->to;
     free(mine);
     admin_add(resp, "cache-control", "no-store");
-    admin_add(resp, "x-content-type-options", "nosniff");
+    admin_add(resp, "cross-origin-resource-policy", "same-origin"); /* no page of another origin may take it in */
     metrics_add(METRIC_ADMIN_REQUESTS, metrics_status(resp->status), 1);
     to->send(to, resp);
 }

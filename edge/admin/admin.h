@@ -13,8 +13,8 @@
  *
  * admin_handle is a handler_fn with the admin_t as its ctx.
  *
- * Every answer is counted by status, and carries Cache-Control: no-store and X-Content-Type-Options: nosniff as far as
- * the handler left room among its extras. Errors are problem documents (RFC 9457).
+ * Every answer is counted by status, and carries Cache-Control: no-store and Cross-Origin-Resource-Policy: same-origin
+ * as far as the handler left room among its extras. Errors are problem documents (RFC 9457).
  *
  * Threads: routes are added before the first request; admin_handle then runs on any loop, and handlers may reply on any
  * thread. admin_release only when no request can come and every reply was given. */

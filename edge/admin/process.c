@@ -59,7 +59,7 @@ static double process_started(const now_t *now)
     char text[1024];
     FILE *f = fopen("/proc/self/stat", "re");
     if (f == NULL)
-        return (double)(now->wall / 1000);
+        return (double)now->wall / 1000;
     size_t n = fread(text, 1, sizeof text - 1, f);
     fclose(f);
     text[n] = '\0';
@@ -68,7 +68,7 @@ static double process_started(const now_t *now)
     for (int field = 2; p != NULL && field < 22; field++)
         p = strchr(p + 1, ' ');
     if (p == NULL || sscanf(p, " %llu", &ticks) != 1)
-        return (double)(now->wall / 1000);
+        return (double)now->wall / 1000;
     double boot = (double)(now->wall - now->boot) / 1000;
     return boot + (double)ticks / (double)sysconf(_SC_CLK_TCK);
 }

@@ -250,6 +250,7 @@ typedef struct conf {
     span_t state; /* directory */
     span_t user;  /* absent: no change */
     bool core_dumps;
+    bool sandbox;
     msec_t drain;
 
     const conf_listener_t *listeners;

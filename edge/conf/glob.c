@@ -133,7 +133,7 @@ err_t glob_compile(arena_t *a, span_t text, glob_t *out, const char **why)
             masks[(size_t)(parts.loop[i] == 2 ? MASK_ANY : MASK_SEGMENT) * g.words + word] |= bit;
         /* A directory of two stars may be no directory: after the slash before it, the slash behind it need not come.
          */
-        if (parts.loop[i] == 2 && i < parts.n && parts.literal[i] == '/' && i > 0 && parts.literal[i - 1] == '/')
+        if (i < parts.n && parts.loop[i] == 2 && parts.literal[i] == '/' && i > 0 && parts.literal[i - 1] == '/')
             masks[(size_t)MASK_SKIP * g.words + word] |= bit;
         if (i > 0) /* reading literal i - 1 leads into state i */
             masks[(MASK_CLASSES + (size_t)g.class_of[(unsigned char)parts.literal[i - 1]] - 1) * g.words + word] |= bit;
@@ -150,7 +150,7 @@ bool glob_match(const glob_t *g, span_t path)
     if (g->tail || g->exact)
         return g->tail || path.n == g->prefix.n;
     const size_t words = g->words;
-    CHECK(words <= GLOB_WORDS);
+    CHECK(words <= GLOB_WORDS && g->masks != NULL);
     const uint64_t *any = g->masks + MASK_ANY * words, *segment = g->masks + MASK_SEGMENT * words,
                    *skip = g->masks + MASK_SKIP * words;
     uint64_t states[GLOB_WORDS] = {0};

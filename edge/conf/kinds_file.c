@@ -27,8 +27,8 @@ bool kind_read_FILE(conf_reader_t *r, const conf_setting_t *s, const tree_t *nod
 
 bool kind_read_SECRET(conf_reader_t *r, const conf_setting_t *s, const tree_t *node, char *base)
 {
-    span_t path;
-    if (!kind_path(r, s, node, &path))
+    span_t path = SPAN_NONE;
+    if (!kind_path(r, s, node, &path) || path.p == NULL)
         return false;
     char bytes[CONF_MAX_SECRET + 1];
     struct stat st;

@@ -77,7 +77,7 @@ static bool validate_admin(conf_reader_t *r, const tree_t *root)
     const conf_t *c = &r->snapshot->pub;
     const tree_t *admin = reader_child(root, "admin"), *tokens = reader_child(admin, "tokens");
     const tree_t *node = tokens != NULL ? tokens->first : NULL;
-    for (size_t i = 0; i < c->admin.tokens_n; i++, node = node->next) {
+    for (size_t i = 0; i < c->admin.tokens_n && node != NULL; i++, node = node->next) {
         const conf_token_t *t = &c->admin.tokens[i];
         for (size_t j = 0; j < i; j++) {
             if (span_eq(t->name, c->admin.tokens[j].name))
@@ -89,7 +89,7 @@ static bool validate_admin(conf_reader_t *r, const tree_t *root)
                                    SPAN_ARG(c->admin.tokens[j].name), SPAN_ARG(t->name));
         }
         const tree_t *sites = reader_child(node, "sites"), *site = sites != NULL ? sites->first : NULL;
-        for (size_t j = 0; j < t->sites_n; j++, site = site->next) {
+        for (size_t j = 0; j < t->sites_n && site != NULL; j++, site = site->next) {
             span_t pattern = t->sites[j];
             span_t probe = span_starts(pattern, SPAN("*.")) ? span_from(pattern, 1) : pattern;
             bool known = span_eq(pattern, SPAN("*"));
@@ -152,7 +152,7 @@ static bool validate_hosts(conf_reader_t *r, const tree_t *root)
 static bool validate_rules(conf_reader_t *r, const tree_t *node, const conf_site_t *site)
 {
     const tree_t *rules = reader_child(node, "rules"), *rule = rules != NULL ? rules->first : NULL;
-    for (size_t i = 0; i < site->rules_n; i++, rule = rule->next) {
+    for (size_t i = 0; i < site->rules_n && rule != NULL; i++, rule = rule->next) {
         conf_rule_t *it = (conf_rule_t *)&site->rules[i];
         if (it->override_private == 1)
             reader_warn(
@@ -212,7 +212,7 @@ static bool validate_sites(conf_reader_t *r, const tree_t *root)
         if (site->origins_n == 0 && needed)
             return reader_fail(r, ERR_SYNTAX, node,
                                "sites[]: `origins` is missing: the URLs of the servers that brink stands in front of");
-        for (size_t j = 0; j < site->origins_n; j++, origin = origin->next) {
+        for (size_t j = 0; j < site->origins_n && origin != NULL; j++, origin = origin->next) {
             https |= site->origins[j].https;
             first |= !site->origins[j].backup;
             if (validate_self(c, &site->origins[j]))
@@ -233,7 +233,7 @@ static bool validate_sites(conf_reader_t *r, const tree_t *root)
     const tree_t *shield = reader_child(root, "shield"), *nodes = reader_child(shield, "nodes"),
                  *place = nodes != NULL ? nodes->first : NULL;
     bool https = false;
-    for (size_t i = 0; i < c->shield.nodes_n; i++, place = place->next) {
+    for (size_t i = 0; i < c->shield.nodes_n && place != NULL; i++, place = place->next) {
         https |= c->shield.nodes[i].https;
         if (validate_self(c, &c->shield.nodes[i]))
             return reader_fail(r, ERR_REFUSED, place,

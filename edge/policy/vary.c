@@ -78,7 +78,7 @@ typedef struct text {
 
 static void add(text_t *t, span_t s)
 {
-    if (s.n > 0)
+    if (s.p != NULL)
         memcpy(t->p + t->n, s.p, s.n);
     t->n += s.n;
 }

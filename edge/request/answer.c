@@ -116,6 +116,8 @@ void request_answer(request_env_t *env, exchange_t *x, handler_fn *handler, void
         .peer = arena_copy(&a->arena, x->peer),
     };
     span_t peer = a->request.peer;
-    a->request.peer_loopback = span_starts(peer, SPAN("127.")) || span_eq(peer, SPAN("::1")) || peer.n == 0;
+    a->request.peer_loopback = span_starts(peer, SPAN("127.")) || span_eq(peer, SPAN("::1")) ||
+                               span_eq(peer, SPAN("unix")) ||
+                               peer.n == 0; /* who may open the socket is a matter of its file */
     handler(ctx, &a->request, &a->reply);
 }

@@ -42,7 +42,8 @@ range_t slices_widened(const request_t *rq)
     size_t n;
     span_t asked = fields_get(&rq->x->fields, SPAN("range"));
     bool suffix = range_parse(asked, INT64_MAX / 2, ranges, &n) != RANGE_PARTIAL || ranges[0].first > INT64_MAX / 4;
-    return suffix ? (range_t){0} : slices_at(rq, ranges[0].first, INT64_MAX);
+    const range_t none = {0};
+    return suffix ? none : slices_at(rq, ranges[0].first, INT64_MAX);
 }
 
 /* What goes up with each of its slices, made once. */

@@ -128,17 +128,31 @@ static void accept_on_proxy_header(h2o_socket_t *sock, const char *err)
     accept_known(c);
 }
 
-/* Out of descriptors the listener would stay readable and the loop spin: the spare is given up to take and drop one. */
-static void accept_shed(serve_worker_t *w, h2o_socket_t *listener)
+static bool accept_spare(serve_worker_t *w)
 {
-    if (w->spare_fd >= 0) {
-        close(w->spare_fd);
-        int fd = accept4(h2o_socket_get_fd(listener), NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd >= 0)
-            close(fd);
+    if (w->spare_fd < 0)
         w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return w->spare_fd >= 0;
+}
+
+/* Out of descriptors the listener would stay readable and the loop spin: the spare is given up to take and drop one. If
+ * another thread was faster and has it now, the listener rests until the reaper's next sweep. */
+static void accept_shed(accept_listener_t *a)
+{
+    serve_worker_t *w = a->worker;
+    if (!accept_spare(w)) {
+        a->rests = true;
+        h2o_socket_read_stop(a->sock);
+        return;
     }
-    serve_count(&w->counters.over_limit, 1);
+    close(w->spare_fd);
+    w->spare_fd = -1;
+    int fd = accept4(h2o_socket_get_fd(a->sock), NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd >= 0) {
+        close(fd);
+        serve_count(&w->counters.over_limit, 1);
+    }
+    accept_spare(w);
 }
 
 /* A PROXY line is believed whoever sends it, so it matters who may. Addresses of unix sockets are file permissions. */
@@ -181,8 +195,8 @@ static size_t accept_some(accept_listener_t *a, size_t most)
         errno = 0;
         h2o_socket_t *sock = h2o_evloop_socket_accept(a->sock);
         if (sock == NULL) {
-            if (errno == EMFILE || errno == ENFILE)
-                accept_shed(w, a->sock);
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                accept_shed(a);
             else if (errno == ECONNABORTED || errno == EINTR)
                 continue;
             break;
@@ -205,13 +219,25 @@ static void accept_on_ready(h2o_socket_t *listener, const char *err)
         accept_some(a, ACCEPT_BATCH);
 }
 
+void accept_rested(serve_worker_t *w)
+{
+    for (size_t i = 0; i < w->shared->count; i++) {
+        accept_listener_t *a = &w->accept[i];
+        if (a->sock != NULL && a->rests && accept_spare(w)) {
+            a->rests = false;
+            h2o_socket_read_start(a->sock, accept_on_ready);
+        }
+    }
+}
+
 void accept_start(serve_worker_t *w)
 {
-    w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    w->spare_fd = -1;
+    accept_spare(w);
     for (size_t i = 0; i < w->shared->count; i++) {
         serve_listener_t *l = &w->shared->listeners[i];
         accept_listener_t *a = &w->accept[i];
-        *a = (accept_listener_t){w, i, l, NULL};
+        *a = (accept_listener_t){.worker = w, .index = i, .listener = l};
         if (l->fds[w->index] < 0)
             continue;
         a->sock = h2o_evloop_socket_create(w->evloop, l->fds[w->index], H2O_SOCKET_FLAG_DONT_READ);

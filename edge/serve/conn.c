@@ -56,7 +56,7 @@ serve_conn_t *conn_open(serve_worker_t *w, const accept_listener_t *a, h2o_socke
     list_init(&c->rehook_link);
     list_push_back(&w->conns, &c->link);
     w->conn_count++;
-    struct sockaddr_storage sa;
+    struct sockaddr_storage sa = {.ss_family = AF_UNSPEC};
     socklen_t len = sizeof sa;
     if (getpeername(h2o_socket_get_fd(sock), (struct sockaddr *)&sa, &len) != 0)
         len = 0;

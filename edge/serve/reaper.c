@@ -108,6 +108,7 @@ static void reaper_sweep(h2o_timeout_entry_t *entry)
         reaper_look_h2(conn_of(conn->sock), conn, now, &body_bytes);
     }
     w->body_bytes = body_bytes;
+    accept_rested(w);
     h2o_timeout_link(w->evloop, &w->sweep_timeout, &w->sweep_entry);
 }
 

@@ -46,11 +46,12 @@ static err_t serve_load_certificates(const serve_shared_t *s, const serve_option
 static err_t serve_open_listener(const serve_shared_t *s, const serve_options_t *o, serve_listener_t *l,
                                  const serve_listen_t *from, char *err, size_t err_size)
 {
-    if (strlen(from->address) >= sizeof l->address) {
+    size_t n = strlen(from->address);
+    if (n >= sizeof l->address) {
         snprintf(err, err_size, "address %.40s… is longer than %zu bytes", from->address, sizeof l->address - 1);
         return ERR_SYNTAX;
     }
-    strcpy(l->address, from->address);
+    memcpy(l->address, from->address, n + 1);
     l->id = from->id;
     l->proxy_protocol = from->proxy_protocol;
     if (from->proxy_from_n > 0)

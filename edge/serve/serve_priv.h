@@ -93,6 +93,7 @@ typedef struct accept_listener {
     size_t index;
     serve_listener_t *listener;
     h2o_socket_t *sock; /* NULL once closed */
+    bool rests;         /* not a descriptor is left, not even the spare: accept_rested goes on */
 } accept_listener_t;
 
 struct serve_watch {
@@ -225,6 +226,8 @@ uint64_t serve_body_limit(const serve_conn_t *c, span_t authority);
 size_t serve_body_room(const serve_worker_t *w);
 
 void accept_start(serve_worker_t *w); /* h2o sockets on all listeners of this worker */
+/* The reaper's turn: listeners that rested for want of descriptors go on if there is one again. */
+void accept_rested(serve_worker_t *w);
 void accept_stop(serve_worker_t *w, bool empty_first);
 /* Takes a connected descriptor as if it had come by that listener. */
 void accept_adopt(serve_worker_t *w, size_t listener, int fd);

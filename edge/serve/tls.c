@@ -106,16 +106,16 @@ static int tls_on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
 
 /* Two things that the library does not do. After close_notify nothing that the peer sends can mean anything, but the
  * library would go on collecting it undecrypted. And when a handshake fails the alert that says why stays in its
- * buffer: up to the ClientHello alerts go in the clear (RFC 8446 6), so it can be sent past it. */
+ * buffer: up to the ClientHello alerts go in the clear (RFC 8446 6), so it can be sent past it. (A ClientHello on a
+ * connection that is established asks for renegotiation; what answers that is encrypted.) */
 static void tls_on_info(const SSL *ssl, int where, int value)
 {
     OSSL_HANDSHAKE_STATE state = SSL_get_state(ssl);
+    h2o_socket_t *sock = BIO_get_data(SSL_get_rbio(ssl));
     if ((where & SSL_CB_READ_ALERT) == SSL_CB_READ_ALERT && (value & 0xff) == SSL_AD_CLOSE_NOTIFY) {
-        h2o_socket_t *sock = BIO_get_data(SSL_get_rbio(ssl));
         shutdown(h2o_socket_get_fd(sock), SHUT_RD);
     } else if ((where & SSL_CB_WRITE_ALERT) == SSL_CB_WRITE_ALERT && value >> 8 == SSL3_AL_FATAL &&
-               (state == TLS_ST_BEFORE || state == TLS_ST_SR_CLNT_HELLO)) {
-        h2o_socket_t *sock = BIO_get_data(SSL_get_rbio(ssl));
+               (state == TLS_ST_BEFORE || state == TLS_ST_SR_CLNT_HELLO) && conn_of(sock)->protocol == SERVE_NEW) {
         unsigned char alert[7] = {SSL3_RT_ALERT, 3, 3, 0, 2, SSL3_AL_FATAL, (unsigned char)value};
         ssize_t sent = send(h2o_socket_get_fd(sock), alert, sizeof alert, MSG_DONTWAIT | MSG_NOSIGNAL);
         (void)sent; /* it is a courtesy */

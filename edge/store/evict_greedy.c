@@ -149,6 +149,7 @@ static void greedy_move(greedy_t *g, unsigned exponent)
                 if (latest == NULL || (int32_t)(greedy_since(item) - greedy_since(latest)) > 0)
                     latest = item;
             }
+        CHECK(latest != NULL); /* else it was turned */
         uint32_t since = greedy_since(latest);
         greedy_remove(g, latest);
         unsigned queue = greedy_queue(latest, exponent);

@@ -6,6 +6,7 @@
  * Lazy like the others: hits count in the item, and reach sketch and order when the policy next looks at it. */
 #include <stdlib.h>
 
+#include "edge/base/check.h"
 #include "edge/base/mem.h"
 #include "edge/store/evict.h"
 
@@ -202,6 +203,7 @@ static evict_item_t *evict_wtinylfu_victim(void *self)
         if (last == NULL || (s->bytes[TINY_WINDOW] >= window && last->frequency != TINY_UNWANTED))
             candidate = evict_wtinylfu_settle(s, TINY_WINDOW);
         if (candidate == NULL) {
+            CHECK(last != NULL); /* there are items, and the window has none */
             evict_wtinylfu_remove(s, last);
             return last;
         }

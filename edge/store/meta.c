@@ -9,7 +9,7 @@ enum { META_STATUS = 200, META_FLAGS = STORED_HAS_ETAG | STORED_HAS_LAST_MODIFIE
 
 static char *meta_put(char *p, int64_t n)
 {
-    uint64_t u = (uint64_t)n << 1 ^ (uint64_t)(n >> 63);
+    uint64_t u = (uint64_t)n << 1 ^ (n < 0 ? ~(uint64_t)0 : 0);
     for (; u >= 128; u >>= 7)
         *p++ = (char)(u | 128);
     *p++ = (char)u;

@@ -289,7 +289,7 @@ err_t segment_set_marks(segment_t *s, marks_t *m)
 err_t segment_variants(segment_reader_t *r, digest_t digest, segment_entry_t *out)
 {
     segment_index_key_t key = segment_index_key(digest, 0);
-    tree_item_t item;
+    tree_item_t item = {.key = SPAN_NONE};
     err_t e = r->begun ? tree_next(&r->cursor)
                        : tree_seek(&r->cursor, &r->file, &r->view.i, span_of((const char *)&key, sizeof key));
     r->begun = true;

@@ -160,7 +160,8 @@ class Faults:
             "stop redis": self.pause_redis, "redis loses its last second": self.lose_second, "redis loses everything": self.lose_all,
             "flushall": self.flush, "connections killed": self.kill_clients, "cut from redis": self.cut, "held from redis": self.hold,
             "deaf to redis": self.deaf, "slow to redis": self.slow, "trim during a cut": self.trim, "cut from shield": self.cut_shield,
-            "held from shield": self.hold_shield, "origin fails": self.origin_fails}
+            "held from shield": self.hold_shield, "origin fails": self.origin_fails, "disk takes nothing": self.full_disk,
+            "no descriptors": self.no_descriptors}
 
     def begin(self, kind):
         """Begins one if what it needs is free; True if it did."""
@@ -236,6 +237,24 @@ class Faults:
             return None
         node.process.pause()
         return {node.name}, self.rng.choice([0.2, 1, 3.5]), node.process.resume
+
+    def limited(self, node, what, most):
+        """A limit of the running process, lowered (prlimit(2)); returns what lifts it."""
+        pid = node.pid
+        before = resource.prlimit(pid, what)
+        resource.prlimit(pid, what, (most, before[1]))
+        return lambda: resource.prlimit(pid, what, before)
+
+    def full_disk(self):
+        """Every write to a file fails, as on a disk that is full: cache, ledger, journal, access log."""
+        node = self.a_node()
+        return node and ({node.name}, self.rng.choice([0.2, 1, 3]), self.limited(node, resource.RLIMIT_FSIZE, 0))
+
+    def no_descriptors(self):
+        """What is open stays open; nothing more can be opened, nobody accepted."""
+        node = self.a_node()
+        return node and ({node.name}, self.rng.choice([0.2, 1, 3]),
+                         self.limited(node, resource.RLIMIT_NOFILE, len(os.listdir(f"/proc/{node.pid}/fd"))))
 
     # ---- Redis ----
 

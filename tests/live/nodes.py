@@ -94,14 +94,15 @@ class Node:
     Keywords: origins (of one site for all hosts), site (laid over that site), sites (instead of it), tls=True (an https
     listener with a certificate for localhost, 127.0.0.1 and test.example) or a list of name lists (one certificate each),
     redis (a Redis), disk=True or a size, shield (list of nodes or URLs, with secret), tier=True (to be a shield),
-    name, workers, config (laid over everything). start=False: only write the file; raw: the text of the file.
+    name, workers, config (laid over everything). start=False: only write the file; raw: the text of the file;
+    prefix: words before the command (they must end in an exec).
 
     restart() keeps ports, state and disk. node.port, node.tls_port, node.admin_port; node.get(…), node.h2(…),
     node.admin(…), node.purge(…)."""
 
     def __init__(self, origins=(), site=None, sites=None, tls=None, redis=None, disk=None, shield=None, tier=None,
-                 secret="the tier's secret\n", name="edge-1", workers=2, config=None, start=True, ready=True, raw=None, env=None):
-        self.name, self.folder, self.env = name, temp_dir(f"brink-{name}-"), dict(env or {})
+                 secret="the tier's secret\n", name="edge-1", workers=2, config=None, start=True, ready=True, raw=None, env=None, prefix=()):
+        self.name, self.folder, self.env, self.prefix = name, temp_dir(f"brink-{name}-"), dict(env or {}), list(prefix)
         self.port, self.admin_port, self.tls_port = free_port(), free_port(), None
         self.config_path = os.path.join(self.folder, "brink.yaml")
         self.access_log = os.path.join(self.folder, "access.log")
@@ -158,7 +159,7 @@ class Node:
 
     def launch(self):
         """Starts the process and waits for nothing."""
-        self.process = Process(self.name, [program("brinkd"), "-c", self.config_path], self.folder, env=dict(ENVIRONMENT, **self.env),
+        self.process = Process(self.name, [*self.prefix, program("brinkd"), "-c", self.config_path], self.folder, env=dict(ENVIRONMENT, **self.env),
                                graceful=True)
         return self
 

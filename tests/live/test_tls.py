@@ -55,6 +55,78 @@ def test_ecdsa_and_rsa_for_the_same_names():
     assert node.https("/a").status == 200
 
 
+def test_old_versions_and_weak_ciphers_are_refused():
+    """RFC 9325: 1.2 and later, forward secrecy and AEAD only; whatever the client would agree to."""
+    node = node_with(origin(), [pair(["localhost"]), pair(["localhost"], rsa=True)])
+
+    def agrees(*words):
+        done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{node.tls_port}", "-servername", "localhost", *words], input="",
+                              capture_output=True, text=True, timeout=30)
+        return "Cipher is (NONE)" not in done.stdout and "Cipher is" in done.stdout
+
+    weak = "ALL:COMPLEMENTOFALL:@SECLEVEL=0"
+    assert agrees("-tls1_2", "-cipher", weak) and agrees("-tls1_3")
+    assert not agrees("-tls1", "-cipher", weak) and not agrees("-tls1_1", "-cipher", weak)
+    for cipher in ("AES128-SHA", "AES128-GCM-SHA256", "ECDHE-RSA-AES128-SHA", "ECDHE-ECDSA-AES256-SHA384", "DHE-RSA-AES128-GCM-SHA256",
+                   "ECDHE-RSA-NULL-SHA", "AECDH-AES128-SHA"):
+        assert not agrees("-tls1_2", "-cipher", f"{cipher}:@SECLEVEL=0"), cipher
+    for cipher in ("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-RSA-CHACHA20-POLY1305"):
+        assert agrees("-tls1_2", "-cipher", cipher), cipher
+    # Renegotiation, which would let one client make the server shake hands again and again, isn't there.
+    done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{node.tls_port}", "-servername", "localhost", "-tls1_2"], input="R\n",
+                          capture_output=True, text=True, timeout=30)
+    asked, _, answer = done.stderr.partition("RENEGOTIATING")
+    assert "verify return" in asked and answer and "verify return" not in answer, done.stderr
+    assert "bad record mac" not in answer, "nothing goes in the clear once the connection is encrypted"
+
+
+def test_reloads_under_load_drop_nobody():
+    """New certificates under the same names again and again, while connections are kept and others are made."""
+    files = pair(["localhost"])
+    node = node_with(origin(), [files])
+    over, wrong, count = threading.Event(), [], [0, 0]
+
+    def keeps():
+        with Conn(node.tls_port, tls=tls_context(authority().pem), sni="localhost") as c:
+            while not over.is_set():
+                c.request("/a")
+                assert c.response().status == 200
+                count[0] += 1
+
+    def comes():
+        while not over.is_set():
+            assert node.https("/a").status == 200
+            count[1] += 1
+
+    def guarded(work):
+        try:
+            work()
+        except Exception:
+            wrong.append(traceback.format_exc())
+
+    crowd = [threading.Thread(target=guarded, args=(work,), daemon=True) for work in (keeps, keeps, comes, comes)]
+    for t in crowd:
+        t.start()
+    for n in range(6):
+        fresh = pair(["localhost"], rsa=n % 2 == 0)
+        for kind in ("certificate", "key"):  # as renewal programs do
+            shutil.copyfile(fresh[kind], files[kind] + ".new")
+            os.rename(files[kind] + ".new", files[kind])
+        before = list(count)
+        node.process.signal(signal.SIGHUP)
+        eventually("it was reloaded", lambda: node.metric("brink_reloads_total", outcome="ok") == n + 1)
+        with open(fresh["certificate"]) as pem:
+            expected = ssl.PEM_cert_to_DER_cert(pem.read())
+        with Conn(node.tls_port, tls=tls_context(authority().pem), sni="localhost") as c:
+            assert c.sock.getpeercert(True) == expected
+        eventually("requests go on", lambda: count[0] > before[0] + 5 and count[1] > before[1] + 2)
+    over.set()
+    for t in crowd:
+        t.join(30)
+    assert not wrong, wrong[0]
+    assert node.metric("brink_reloads_total", outcome="failed") == 0
+
+
 def resumes(first, second, version):
     context, sock = shake(first, version=version)
     with sock:

@@ -6,7 +6,7 @@ from harness import *
 
 
 def successor(node, old):
-    """The process that runs our configuration and isn't the old one."""
+    """The process that runs our configuration and is neither the old one nor the one that only checks it."""
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == old:
             continue
@@ -15,7 +15,7 @@ def successor(node, old):
                 words = f.read().split(b"\0")
         except OSError:
             continue
-        if node.config_path.encode() in words and words[0].endswith(b"brinkd"):
+        if node.config_path.encode() in words and words[0].endswith(b"brinkd") and b"-t" not in words:
             return int(entry)
     return None
 

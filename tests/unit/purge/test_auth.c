@@ -30,13 +30,16 @@ static void teardown(void)
 }
 TestSuite(auth, .init = setup, .fini = teardown, .timeout = 60);
 
+static span_t peer = {"192.0.2.1", 9};
+static msec_t now = 1000;
+
 static int check(const char *name, const char *value, unsigned need, auth_who_t *who)
 {
     fields_t f;
     fields_init(&f, &a);
     if (name != NULL)
         fields_add(&f, span_str(name), span_str(value));
-    return auth_check(auth, &f, true, need, &a, who);
+    return auth_check(auth, &(handler_request_t){.fields = &f, .peer = peer, .peer_loopback = true}, need, now, &a, who);
 }
 
 Test(auth, who_is_let_in)
@@ -64,10 +67,36 @@ Test(auth, no_tokens_at_all)
     fields_t f;
     auth_replace(auth, NULL, 0);
     fields_init(&f, &a);
-    cr_assert_eq(auth_check(auth, &f, true, AUTH_READ, &a, &who), 200);
-    cr_assert_eq(auth_check(auth, &f, true, AUTH_PURGE, &a, &who), 403);
-    cr_assert_eq(auth_check(auth, &f, false, AUTH_READ, &a, &who), 403);
-    cr_assert_eq(check("authorization", "Bearer secret-1", AUTH_PURGE, &who), 403);
+    handler_request_t here = {.fields = &f, .peer = SPAN("127.0.0.1"), .peer_loopback = true}, there = {.fields = &f, .peer = peer};
+    cr_assert_eq(auth_check(auth, &here, AUTH_READ, now, &a, &who), 200);
+    cr_assert_eq(auth_check(auth, &here, AUTH_PURGE, now, &a, &who), 403);
+    cr_assert_eq(auth_check(auth, &there, AUTH_READ, now, &a, &who), 403);
+    for (int i = 0; i < 2 * AUTH_WRONG_BURST; i++)
+        cr_assert_eq(check("authorization", "Bearer secret-1", AUTH_PURGE, &who), 403, "there is nothing to guess");
+}
+
+/* Whoever guesses waits, also with the right token: else the answer would tell. Others don't. */
+Test(auth, wrong_tokens_are_slowed_down)
+{
+    auth_who_t who;
+    peer = SPAN("2001:db8::1");
+    for (int i = 0; i < AUTH_WRONG_BURST; i++) {
+        cr_assert_eq(check("authorization", "Bearer secret-1", AUTH_READ, &who), 200, "right ones cost nothing");
+        cr_assert_eq(check("authorization", "Bearer guess", AUTH_READ, &who), 401);
+    }
+    cr_assert_eq(check("authorization", "Bearer guess", AUTH_READ, &who), 429);
+    cr_assert_eq(check("authorization", "Bearer secret-1", AUTH_READ, &who), 429);
+    cr_assert_eq(check("fastly-key", "secret-2", AUTH_PURGE, &who), 429);
+    cr_assert_eq(check(NULL, NULL, AUTH_READ, &who), 401, "none was sent");
+    peer = SPAN("2001:db8::2:1");
+    cr_assert_eq(check("authorization", "Bearer secret-1", AUTH_READ, &who), 429, "one subscriber has the first 64 bits");
+    peer = SPAN("2001:db8:0:1::1");
+    cr_assert_eq(check("authorization", "Bearer secret-1", AUTH_READ, &who), 200);
+    peer = SPAN("2001:db8::1");
+    now += MSEC_PER_SEC / AUTH_WRONG_RATE;
+    cr_assert_eq(check("authorization", "Bearer secret-1", AUTH_READ, &who), 200);
+    cr_assert_eq(check("authorization", "Bearer guess", AUTH_READ, &who), 401);
+    cr_assert_eq(check("authorization", "Bearer guess", AUTH_READ, &who), 429);
 }
 
 Test(auth, sites)

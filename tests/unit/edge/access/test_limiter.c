@@ -40,6 +40,21 @@ Test(limiter, a_flood_of_clients_frees_nobody_who_is_over_the_limit)
     limiter_free(l);
 }
 
+Test(limiter, asking_takes_nothing_and_displaces_nobody)
+{
+    limiter_t *l = limiter_new(64, 7);
+    int64_t now = SECOND;
+    for (int i = 0; i < 10; i++)
+        cr_expect_eq(limiter_wait(l, client(1), 1, 1, now), 0);
+    cr_expect_eq(limiter_take(l, client(1), 1, 1, now), 0);
+    cr_expect_eq(limiter_wait(l, client(1), 1, 1, now), 1000);
+    for (uint64_t i = 2; i < 20000; i++)
+        cr_expect_eq(limiter_wait(l, client(i), 1, 1, now), 0);
+    cr_expect_eq(limiter_wait(l, client(1), 1, 1, now), 1000);
+    cr_expect_eq(limiter_wait(l, client(1), 1, 1, now + SECOND), 0);
+    limiter_free(l);
+}
+
 Test(limiter, extremes)
 {
     limiter_t *l = limiter_new(1, 0);

@@ -167,7 +167,7 @@ Test(admin, metrics_content_type)
     answer_t r = call(a, "GET", "/metrics");
     cr_assert_str_eq(r.resp.content_type, "text/plain; version=0.0.4; charset=utf-8");
     cr_assert_str_eq(extra(&r, "cache-control"), "no-store");
-    cr_assert_str_eq(extra(&r, "x-content-type-options"), "nosniff");
+    cr_assert_str_eq(extra(&r, "cross-origin-resource-policy"), "same-origin");
     handler_response_release(&r.resp);
     admin_release(a);
 }
