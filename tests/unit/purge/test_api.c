@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "edge/base/clock.h"
 #include "node.h"
 #include "purge/api.h"
 
@@ -228,6 +229,19 @@ Test(api, as_cloudflare_has_it)
     json_decref(j);
     cr_assert_eq(call(compat_cloudflare, "POST", path, "T1", "", "{}", NULL), 400);
     cr_assert_eq(call(compat_cloudflare, "POST", "/client/v4/zones/x/settings", "T1", "", "{}", NULL), 404);
+}
+
+Test(api, more_often_than_allowed_is_refused_for_a_while)
+{
+    auth_who_t who = {.name = "all"};
+    int status = 0;
+    for (int tries = 0; tries < 200 && status != 429; tries++) { /* what was used up comes back, one a millisecond */
+        for (int i = 0; i < AUTH_BURST; i++)
+            auth_rate(api.auth, &who, clock_now().boot);
+        status = call(api_purge, "POST", "/v1/purge", "T1", "", "{\"tags\":[\"a\"]}", NULL); /* looks for Retry-After */
+    }
+    cr_assert_eq(status, 429);
+    cr_assert_eq(call(api_purge, "POST", "/v1/purge", "T2", "", "{\"tags\":[\"a\"]}", NULL), 202, "each has its own");
 }
 
 Test(api, as_fastly_has_it)
