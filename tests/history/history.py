@@ -19,7 +19,7 @@ from fleet import *
 from harness import *
 
 BOUND = 3 * SLOW  # s from an acknowledgement to its effect where no fault is near; it takes milliseconds
-STILL = 0.5      # s that no thread of this program had its turn
+STILL = 0.5      # s without an answer of a Redis that nothing was done to
 HEAL = 20 * SLOW  # s until everything is well after the last fault
 READERS, WRITERS = 20, 3
 
@@ -246,9 +246,15 @@ class History:
                 self.watched.remove(item)
 
     def pulse(self):
-        """A machine that stands still is a fault like any other, whoever's it is."""
+        """A machine that stands still is a fault like any other, whoever's it is: Redis is asked as the nodes ask it, over a link."""
+        import redis
+        port = self.fleet.net.say("open", "pulse", self.fleet.redis.port)
         last = time.monotonic()
         while not self.over.wait(0.05):
+            try:
+                redis.Redis(port=port, socket_timeout=STILL).ping()
+            except redis.RedisError:
+                pass
             now = time.monotonic()
             if now - last > STILL:
                 self.faults.done.append(Fault("standstill", last, now, {"redis"}))
