@@ -36,9 +36,10 @@ static tree_db_t tree_db(const tree_lmdb_db_t *d)
     return (tree_db_t){.root = d->root, .entries = d->entries, .depth = d->depth};
 }
 
+/* The flags of the list of free pages are the environment's, too; LMDB would take more of them at their word. */
 static bool tree_db_sane(const tree_lmdb_db_t *d, uint64_t pages, bool plain)
 {
-    if (plain && d->flags != 0)
+    if (plain ? d->flags != 0 : (d->flags & ~TREE_NO_SUBDIRECTORY) != TREE_INTEGER_KEYS)
         return false;
     return d->root == UINT64_MAX || (d->root >= 2 && d->root < pages && d->depth > 0 && d->depth <= TREE_DEPTH);
 }

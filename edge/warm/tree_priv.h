@@ -10,9 +10,11 @@ enum {
     TREE_BRANCH = 0x01,
     TREE_LEAF = 0x02,
     TREE_OVERFLOW = 0x04,
-    TREE_BIG = 0x01, /* of a node: the value is on pages of its own */
-    TREE_SUB = 0x02, /* of a node: the value is a database */
-    TREE_NODE = 8,   /* a node's head */
+    TREE_BIG = 0x01,               /* of a node: the value is on pages of its own */
+    TREE_SUB = 0x02,               /* of a node: the value is a database */
+    TREE_NODE = 8,                 /* a node's head */
+    TREE_INTEGER_KEYS = 0x08,      /* of a database: MDB_INTEGERKEY */
+    TREE_NO_SUBDIRECTORY = 0x4000, /* MDB_NOSUBDIR, which is stored with it */
     TREE_AT_FLAGS = 10,
     TREE_AT_LOWER = 12, /* end of the table of nodes; of an overflow page: how many there are, 4 bytes */
     TREE_AT_UPPER = 14  /* beginning of the nodes */

@@ -104,24 +104,14 @@ static void use(bool sound)
     (void)segment_scan(s);
     if (segment_continue(s, TREE_MAP) == ERR_OK) {
         CHECK(sound);
-        if (segment_begin(s) == ERR_OK) {
-            char *at;
-            uint64_t page;
-            err_t e = segment_write_chunk(s, s->next_id, 0, 5000, &at, &page);
-            if (e == ERR_OK) {
-                memset(at + SEGMENT_SUM, 'x', 5000);
-                segment_chunk_done(at, s->next_id, 0, 5000);
-                e = segment_write_index(s, (digest_t){1, 2},
-                                        &(segment_entry_t){.id = s->next_id, .stream = 5000, .page = page});
-            }
-            if (e == ERR_OK && segment_commit(s) == ERR_OK) { /* what was written is sound again */
-                tree_file_t f = {.fd = s->fd};
-                tree_meta_t m;
-                CHECK(tree_meta(&f, &m) == ERR_OK);
-                f.pages = m.pages;
-                CHECK(tree_check(&f, &m) == ERR_OK);
-            }
-        }
+        CHECK(segment_begin(s) == ERR_OK);
+        chunk(s, s->next_id, 5000);
+        CHECK(segment_commit(s) == ERR_OK);
+        tree_file_t f = {.fd = s->fd};
+        tree_meta_t m;
+        CHECK(tree_meta(&f, &m) == ERR_OK);
+        f.pages = m.pages;
+        CHECK(tree_check(&f, &m) == ERR_OK); /* what was written is sound again */
     }
     segment_finish(s);
     segment_unref(s);
