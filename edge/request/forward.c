@@ -95,8 +95,8 @@ static bool forward_drops(span_t name, bool own, bool signs);
 static bool forward_drops_folded(span_t name, bool own)
 {
     char folded[64];
-    if (own || name.n > sizeof folded)
-        return true;
+    if (own || name.n > sizeof folded) /* no name of ours is that long */
+        return own;
     for (size_t i = 0; i < name.n; i++)
         folded[i] = name.p[i] == '_' ? '-' : name.p[i];
     span_t other = span_of(folded, name.n);

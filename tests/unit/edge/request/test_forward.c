@@ -102,6 +102,27 @@ Test(forward, what_would_be_taken_for_the_target_does_not_pass)
     }
 }
 
+Test(forward, names_with_underscores_are_what_applications_read)
+{
+    static const char lines[] = "x_forwarded_host: 1\nx-http_method-override: 1\ncontent_length: 1\n"
+                                "transfer_encoding: 1\naccept_language: 1\nmy_field: 1\n"
+                                "a_very_long_name_that_an_application_made_up_for_itself_and_nobody_else: 1";
+    static const char *const ours[] = {"x_forwarded_host", "x-http_method-override", "content_length",
+                                       "transfer_encoding"};
+    static const char *const theirs[] = {"accept_language", "my_field",
+                                         "a_very_long_name_that_an_application_made_up_for_itself_and_nobody_else"};
+    for (int own = 0; own < 2; own++) {
+        bench_t b;
+        bench_open(&b, lines, "192.0.2.7");
+        cr_assert_eq(forward_fields(&b.rq, own == 1, &b.out), ERR_OK);
+        for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+            cr_expect_null(got(&b, ours[i]).p, "%s", ours[i]);
+        for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++)
+            cr_expect_eq(got(&b, theirs[i]).p == NULL, own == 1, "%s", theirs[i]);
+        arena_release(&b.arena);
+    }
+}
+
 Test(forward, conditions_and_ranges_are_the_caches_or_the_clients)
 {
     static const char lines[] =
