@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "edge/base/utf8.h"
+#include "edge/http/uri.h"
 #include "edge/policy/key.h"
 #include "edge/policy/tags.h"
 
@@ -41,20 +42,11 @@ static bool message_printable(span_t s)
     return s.n > 0;
 }
 
-static bool message_host_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_' || c == ':' ||
-           c == '[' || c == ']';
-}
-
 static bool message_host_valid(span_t s)
 {
-    if (s.n == 0 || s.n > MESSAGE_MAX_HOST)
-        return false;
-    for (size_t i = 0; i < s.n; i++)
-        if (!message_host_char(s.p[i]))
-            return false;
-    return true;
+    char normal[MESSAGE_MAX_HOST + URI_HOST_SLACK];
+    size_t n;
+    return s.n <= MESSAGE_MAX_HOST && uri_normalise_host(s, SPAN_NONE, normal, sizeof normal, &n) == ERR_OK;
 }
 
 static bool message_url(span_t s)
@@ -85,7 +77,7 @@ err_t message_validate(const message_t *m, message_error_t *err)
                                    err)) != ERR_OK ||
         (e = message_validate_list(&m->tags, "tags", NULL, TAG_MAX_BYTES,
                                    "a tag has 1 to 1024 bytes of UTF-8 without control characters", err)) != ERR_OK ||
-        (e = message_validate_list(&m->prefixes, "prefixes", NULL, KEY_MAX_URI, "the beginning of host/path?query",
+        (e = message_validate_list(&m->prefixes, "prefixes", NULL, 3 * KEY_MAX_URI, "the beginning of host/path?query",
                                    err)) != ERR_OK ||
         (e = message_validate_list(&m->hosts, "hosts", message_host_valid, MESSAGE_MAX_HOST,
                                    "a host name, with or without port", err)) != ERR_OK ||
@@ -102,28 +94,72 @@ err_t message_validate(const message_t *m, message_error_t *err)
     return ERR_OK;
 }
 
-/* Hosts are compared in lower case, without trailing dot; a prefix begins with one, without scheme. */
-static span_t message_lower(arena_t *a, span_t s, size_t upto)
+/* ---- normal forms, as in keys ---- */
+
+static span_t message_lower(arena_t *a, span_t s)
 {
     span_t c = arena_copy(a, s);
-    for (size_t i = 0; c.p != NULL && i < c.n && i < upto; i++)
+    for (size_t i = 0; c.p != NULL && i < c.n; i++)
         ((char *)c.p)[i] = span_lower(c.p[i]);
     return c;
 }
 
+/* What can't be a host stays as it is, and is refused by its name. */
 static span_t message_normal_host(arena_t *a, span_t s)
 {
-    span_t c = message_lower(a, s, s.n);
-    while (c.n > 1 && c.p[c.n - 1] == '.')
-        c.n--;
-    return c;
+    size_t cap = s.n + URI_HOST_SLACK, n = 0;
+    char *p = arena_alloc(a, cap);
+    return p != NULL && uri_normalise_host(s, SPAN_NONE, p, cap, &n) == ERR_OK ? span_of(p, n) : s;
 }
 
-static span_t message_normal_prefix(arena_t *a, span_t s)
+static span_t message_normal_site(arena_t *a, span_t s)
+{
+    if (!span_starts(s, SPAN("*.")))
+        return message_normal_host(a, s);
+    span_t name = message_normal_host(a, span_from(s, 2));
+    return arena_printf(a, "*.%.*s", SPAN_ARG(name));
+}
+
+/* Bytes at the end of `s` that begin a percent-encoding and don't finish it: a prefix may end anywhere. */
+static size_t message_cut_escape(span_t s)
+{
+    for (size_t n = 1; n <= 2 && n <= s.n; n++)
+        if (s.p[s.n - n] == '%')
+            return n;
+    return 0;
+}
+
+/* The beginning of host/path?query in normal form, or it would match nothing. Dot segments go where they are whole. */
+static err_t message_normal_prefix(arena_t *a, span_t s, span_t *out)
 {
     if (message_url(s))
         s = span_from(s, span_find(s, '/') + 2);
-    return message_lower(a, s, span_find(s, '/'));
+    size_t slash = span_find(s, '/'), cut = message_cut_escape(span_from(s, slash)), n = 0;
+    if (slash == s.n) { /* within the host */
+        *out = message_lower(a, s);
+        return ERR_OK;
+    }
+    span_t host = message_normal_host(a, span_upto(s, slash)), rest = span_from(s, slash);
+    char *p = arena_alloc(a, host.n + 3 * rest.n);
+    if (p == NULL)
+        return ERR_TOO_BIG;
+    memcpy(p, host.p, host.n);
+    char *path = p + host.n;
+    err_t e = uri_normalise_percent(span_upto(rest, rest.n - cut), path, 3 * rest.n, &n);
+    if (e != ERR_OK || !message_host_valid(host))
+        return ERR_SYNTAX;
+    size_t mark = span_find(span_of(path, n), '?'), whole = mark;
+    while (mark == n && path[whole - 1] != '/')
+        whole--;
+    size_t left = uri_remove_dot_segments(path, whole);
+    memmove(path + left, path + whole, n - whole);
+    n = left + n - whole;
+    for (size_t i = rest.n - cut; i < rest.n; i++) {
+        char c = rest.p[i];
+        path[n++] = c >= 'a' && c <= 'f' ? (char)(c - 'a' + 'A') : c;
+    }
+    *out = span_of(p, host.n + n);
+    return ERR_OK;
 }
 
 /* ---- JSON to message ---- */
@@ -214,14 +250,19 @@ static err_t message_read_member(const char *name, const json_t *v, message_from
         "unknown member \"%.64s\"; known are urls, tags, prefixes, hosts, everything, soft, wait, timeout", name);
 }
 
-static void message_normalise(message_t *m, arena_t *a)
+static err_t message_normalise(message_t *m, arena_t *a, message_error_t *err)
 {
     for (size_t i = 0; i < m->hosts.n; i++)
         m->hosts.v[i] = message_normal_host(a, m->hosts.v[i]);
     for (size_t i = 0; i < m->sites.n; i++)
-        m->sites.v[i] = message_normal_host(a, m->sites.v[i]);
-    for (size_t i = 0; i < m->prefixes.n; i++)
-        m->prefixes.v[i] = message_normal_prefix(a, m->prefixes.v[i]);
+        m->sites.v[i] = message_normal_site(a, m->sites.v[i]);
+    for (size_t i = 0; i < m->prefixes.n; i++) {
+        span_t given = m->prefixes.v[i];
+        if (message_printable(given) && message_normal_prefix(a, given, &m->prefixes.v[i]) != ERR_OK)
+            return message_fail(err, ERR_RANGE, 422, "prefixes[%zu] \"%.*s\" can't be the beginning of host/path?query", i,
+                                (int)(given.n < 80 ? given.n : 80), given.p);
+    }
+    return ERR_OK;
 }
 
 err_t message_parse(span_t json, message_from_t from, arena_t *a, message_t *out, message_error_t *err)
@@ -245,8 +286,8 @@ err_t message_parse(span_t json, message_from_t from, arena_t *a, message_t *out
     json_decref(root);
     if (e != ERR_OK)
         return e;
-    message_normalise(out, a);
-    return message_validate(out, err);
+    e = message_normalise(out, a, err);
+    return e != ERR_OK ? e : message_validate(out, err);
 }
 
 err_t message_parse_payload(span_t payload, arena_t *a, message_t *out, message_error_t *err)
@@ -300,6 +341,15 @@ char *message_format(const message_t *m, size_t *n)
 
 /* ---- message to values ---- */
 
+/* A host may be named by a port that is one scheme's default, and keys have no default port. */
+static span_t message_without_port(arena_t *a, span_t s)
+{
+    span_t host = span_upto(s, span_find(s, '/')), rest = span_from(s, host.n);
+    int port;
+    span_t name = uri_host_name(host, &port);
+    return port == 80 || port == 443 ? arena_printf(a, "%.*s%.*s", SPAN_ARG(name), SPAN_ARG(rest)) : SPAN_NONE;
+}
+
 static void message_add(message_compiled_t *out, ledger_kind_t kind, digest_t digest, size_t length)
 {
     out->values[out->n++] = (ledger_value_t){.digest = digest, .length = (uint32_t)length, .kind = kind};
@@ -309,7 +359,7 @@ err_t message_compile(const message_t *m, message_normalise_fn *normalise, void 
                       message_compiled_t *out, span_t *bad)
 {
     size_t sites = m->sites.n > 0 ? m->sites.n : 1;
-    size_t most = m->urls.n + m->tags.n * sites + m->prefixes.n + m->hosts.n + (m->everything || m->gap ? sites : 0);
+    size_t most = m->urls.n + m->tags.n * sites + 2 * (m->prefixes.n + m->hosts.n) + (m->everything || m->gap ? sites : 0);
     *out = (message_compiled_t){.level = m->gap ? MARK_STRICT : m->soft ? MARK_SOFT : MARK_HARD};
     out->values = arena_alloc(a, (most > 0 ? most : 1) * sizeof *out->values);
     if (out->values == NULL)
@@ -326,10 +376,18 @@ err_t message_compile(const message_t *m, message_normalise_fn *normalise, void 
             return ERR_RANGE;
         }
     }
-    for (size_t i = 0; i < m->prefixes.n; i++)
+    for (size_t i = 0; i < m->prefixes.n; i++) {
+        span_t bare = message_without_port(a, m->prefixes.v[i]);
         message_add(out, LEDGER_PREFIX, hash_digest(m->prefixes.v[i]), m->prefixes.v[i].n);
-    for (size_t i = 0; i < m->hosts.n; i++)
+        if (bare.p != NULL)
+            message_add(out, LEDGER_PREFIX, hash_digest(bare), bare.n);
+    }
+    for (size_t i = 0; i < m->hosts.n; i++) {
+        span_t bare = message_without_port(a, m->hosts.v[i]);
         message_add(out, LEDGER_HOST, hash_digest(m->hosts.v[i]), 0);
+        if (bare.p != NULL)
+            message_add(out, LEDGER_HOST, hash_digest(bare), 0);
+    }
     for (size_t i = 0; i < m->tags.n; i++) {
         digest_t tag = tags_digest(m->tags.v[i]);
         for (size_t j = 0; j < m->sites.n; j++)

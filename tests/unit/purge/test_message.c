@@ -66,7 +66,13 @@ Test(message, refuses_with_reason)
         {"{\"urls\":[\"ftp://h/a\"]}", 422, "http://"},
         {"{\"hosts\":[\"h/a\"]}", 422, "hosts[0]"},
         {"{\"hosts\":[\"*\"]}", 422, "hosts[0]"},
+        {"{\"hosts\":[\"a..b\"]}", 422, "hosts[0]"},
+        {"{\"hosts\":[\"h:http\"]}", 422, "hosts[0]"},
         {"{\"prefixes\":[\"\"]}", 422, "prefixes[0]"},
+        {"{\"prefixes\":[\"h/ok\",\"h/a b\"]}", 422, "prefixes[1]"},
+        {"{\"prefixes\":[\"h/%zz/\"]}", 422, "prefixes[0]"},
+        {"{\"prefixes\":[\"h/a#b\"]}", 422, "prefixes[0]"},
+        {"{\"prefixes\":[\"/a\"]}", 422, "prefixes[0]"},
         {"{\"everything\":1}", 422, "true or false"},
         {"{\"everything\":true,\"wait\":\"all\"}", 422, "wait"},
         {"{\"everything\":true,\"timeout\":\"2\"}", 422, "timeout"},
@@ -162,6 +168,42 @@ static err_t normalise(void *ctx, arena_t *arena, span_t url, span_t *uri, diges
 {
     (void)ctx;
     return key_from_url(arena, url, &(key_rules_t){.query = KEY_QUERY_NONE}, uri, digest);
+}
+
+Test(message, prefixes_and_hosts_are_in_normal_form)
+{
+    static const char *const rows[][2] = {
+        {"h/\u00e4", "h/%C3%A4"},   {"h/%c3%a4/", "h/%C3%A4/"}, {"h/%41/", "h/A/"},      {"h/a/../b", "h/b"},
+        {"h/./a", "h/a"},           {"h/a/..", "h/a/.."},       {"h/.", "h/."},          {"h/a/..?q=/../x", "h/?q=/../x"},
+        {"h/%c", "h/%C"},           {"h/a%", "h/a%"},           {"h/%2f", "h/%2F"},      {"H.:080/A", "h:80/A"},
+        {"http://H:8080/", "h:8080/"}, {"[::0001]/", "[::1]/"}, {"Www.Exam", "www.exam"}, {"h/?a=%7e", "h/?a=~"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char body[200];
+        message_t m;
+        message_error_t e = {0};
+        int n = snprintf(body, sizeof body, "{\"prefixes\":[\"%s\"]}", rows[i][0]);
+        cr_assert_eq(message_parse(span_of(body, (size_t)n), MESSAGE_FROM_CLIENT, &a, &m, &e), ERR_OK, "%s", e.text);
+        cr_expect(span_eq(m.prefixes.v[0], span_str(rows[i][1])), "%s: %.*s", rows[i][0], SPAN_ARG(m.prefixes.v[0]));
+    }
+}
+
+/* https://h:80/ has its port in the key, http://h:80/ has not. */
+Test(message, default_ports_are_meant_with_and_without)
+{
+    message_t m;
+    message_error_t e;
+    message_compiled_t c;
+    span_t bad;
+    span_t body = SPAN("{\"prefixes\":[\"h:443/p\"],\"hosts\":[\"H:80\",\"h:81\"]}");
+    cr_assert_eq(message_parse(body, MESSAGE_FROM_CLIENT, &a, &m, &e), ERR_OK);
+    cr_assert_eq(message_compile(&m, normalise, NULL, false, &a, &c, &bad), ERR_OK);
+    cr_assert_eq(c.n, 5);
+    cr_assert(hash_eq(c.values[0].digest, hash_digest(SPAN("h:443/p"))) && c.values[0].length == 7);
+    cr_assert(hash_eq(c.values[1].digest, hash_digest(SPAN("h/p"))) && c.values[1].length == 3);
+    cr_assert(hash_eq(c.values[2].digest, hash_digest(SPAN("h:80"))));
+    cr_assert(hash_eq(c.values[3].digest, hash_digest(SPAN("h"))) && c.values[3].kind == LEDGER_HOST);
+    cr_assert(hash_eq(c.values[4].digest, hash_digest(SPAN("h:81"))));
 }
 
 Test(message, compiles_to_values)
