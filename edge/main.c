@@ -238,7 +238,13 @@ int main(int argc, char **argv)
     if (conf == NULL)
         return MAIN_BAD_CONFIGURATION;
     main_warnings(conf);
+    char err[NODE_ERROR_MAX] = "";
+    err_t e = node_check(conf, err);
     conf_unref(conf);
+    if (e != ERR_OK) {
+        fprintf(stderr, "%s: %s\n", file, err);
+        return MAIN_BAD_CONFIGURATION;
+    }
     printf("%s: the configuration is right\n", file);
     return MAIN_OK;
 }

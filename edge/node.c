@@ -213,6 +213,8 @@ err_t node_open(const conf_t *conf, const node_inherited_t *inherited, node_t **
     serve_options_t serve;
     err_t e = node_serve_options(conf, n->workers_n, inherited, &serve, &a);
     if (e == ERR_OK)
+        e = node_check_upstreams(conf, err);
+    if (e == ERR_OK)
         e = serve_open(&serve, &n->serve, err, NODE_ERROR_MAX);
     if (e == ERR_OK && conf->user.p != NULL)
         e = privilege_drop(conf->user, (span_t[]){conf->state, conf->disk.present ? conf->disk.path : SPAN_NONE}, 2,
@@ -326,6 +328,8 @@ err_t node_reload(node_t *n, const conf_t *conf, char *err)
     serve_options_t serve;
     arena_init(&a, 0);
     err_t e = node_serve_options(conf, n->workers_n, NULL, &serve, &a);
+    if (e == ERR_OK)
+        e = node_check_upstreams(conf, err);
     if (e == ERR_OK)
         e = serve_reload_certificates(n->serve, &serve, err, NODE_ERROR_MAX);
     arena_release(&a);

@@ -4,7 +4,10 @@
 
 #include "edge/base/log.h"
 #include "edge/base/mem.h"
+#include "edge/fetch/upstream_tls.h"
+#include "edge/http/fields.h"
 #include "edge/node_priv.h"
+#include "edge/privilege.h"
 #include "edge/tbl/metrics.h"
 
 char *node_cstr(arena_t *a, span_t s)
@@ -33,8 +36,8 @@ static void node_limits(const conf_t *conf, unsigned workers, serve_limits_t *ou
     out->body_timeout = l->body_timeout;
     out->idle_timeout = l->idle_timeout;
     out->write_timeout = l->write_timeout;
-    out->header_bytes = l->header_bytes;
-    out->header_count = l->header_count;
+    out->header_bytes = l->header_bytes + (conf->tier.present ? FIELDS_MAX_ADDED_BYTES : 0);
+    out->header_count = l->header_count + (conf->tier.present ? FIELDS_MAX_ADDED : 0);
     out->target_bytes = l->target_bytes;
     out->body_bytes = (l->body_memory + workers - 1) / workers;
     out->flood_budget = l->idle_frames;
@@ -91,6 +94,33 @@ err_t node_serve_options(const conf_t *conf, unsigned workers, const node_inheri
         out->inherited_count = inherited->n;
     }
     return ERR_OK;
+}
+
+err_t node_check_upstreams(const conf_t *conf, char *err)
+{
+    err_t e = upstream_tls_check(conf->shield.ca, conf->shield.client_certificate, conf->shield.client_key, err,
+                                 NODE_ERROR_MAX);
+    for (size_t i = 0; i < conf->sites_n && e == ERR_OK; i++) {
+        const conf_site_t *s = &conf->sites[i];
+        e = upstream_tls_check(s->ca, s->client_certificate, s->client_key, err, NODE_ERROR_MAX);
+    }
+    return e;
+}
+
+err_t node_check(const conf_t *conf, char *err)
+{
+    arena_t a;
+    serve_options_t serve;
+    arena_init(&a, 0);
+    err_t e = node_serve_options(conf, node_workers(conf), NULL, &serve, &a);
+    if (e == ERR_OK)
+        e = serve_check(&serve, err, NODE_ERROR_MAX);
+    if (e == ERR_OK)
+        e = node_check_upstreams(conf, err);
+    if (e == ERR_OK && conf->user.p != NULL)
+        e = privilege_known(conf->user, err, NODE_ERROR_MAX);
+    arena_release(&a);
+    return e;
 }
 
 void node_redis(const conf_t *conf, purge_server_t *out, arena_t *a)

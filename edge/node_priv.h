@@ -62,6 +62,7 @@ struct node {
 /* node_conf.c: what a configuration means to the other parts. */
 err_t node_serve_options(const conf_t *conf, unsigned workers, const node_inherited_t *inherited, serve_options_t *out,
                          arena_t *a);
+err_t node_check_upstreams(const conf_t *conf, char *err); /* the files of their TLS */
 void node_redis(const conf_t *conf, purge_server_t *out, arena_t *a);
 void node_labels(node_t *n, const conf_t *conf, worker_conf_t *out);
 upstreams_t *node_upstreams(node_t *n); /* a reference to those in force */

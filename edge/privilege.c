@@ -33,16 +33,32 @@ static err_t privilege_folder(span_t folder, const struct passwd *who, char *err
     return ERR_OK;
 }
 
+/* The strings of `entry` are in `buf`. */
+static err_t privilege_find(span_t user, struct passwd *entry, char buf[PRIVILEGE_BUFFER], char *err, size_t err_size)
+{
+    struct passwd *who = NULL;
+    int rc = getpwnam_r(user.p, entry, buf, PRIVILEGE_BUFFER, &who);
+    if (who != NULL)
+        return ERR_OK;
+    snprintf(err, err_size, "user %s: %s. Make it with: useradd --system --shell /usr/sbin/nologin %s", user.p,
+             rc != 0 ? strerror(rc) : "there is no such user", user.p);
+    return ERR_NOT_FOUND;
+}
+
+err_t privilege_known(span_t user, char *err, size_t err_size)
+{
+    char buf[PRIVILEGE_BUFFER];
+    struct passwd entry;
+    return privilege_find(user, &entry, buf, err, err_size);
+}
+
 err_t privilege_drop(span_t user, const span_t *folders, size_t n, char *err, size_t err_size)
 {
     char buf[PRIVILEGE_BUFFER];
-    struct passwd entry, *who = NULL;
-    int rc = getpwnam_r(user.p, &entry, buf, sizeof buf, &who);
-    if (who == NULL) {
-        snprintf(err, err_size, "user %s: %s. Make it with: useradd --system --shell /usr/sbin/nologin %s", user.p,
-                 rc != 0 ? strerror(rc) : "there is no such user", user.p);
-        return ERR_NOT_FOUND;
-    }
+    struct passwd entry, *who = &entry;
+    err_t found = privilege_find(user, &entry, buf, err, err_size);
+    if (found != ERR_OK)
+        return found;
     if (geteuid() == who->pw_uid && getuid() == who->pw_uid)
         return ERR_OK;
     if (geteuid() != 0) {

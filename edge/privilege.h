@@ -13,6 +13,8 @@
  * absent are .p NULL) are made if missing and given to the user if they were made. On failure (no such user, not root)
  * `err` says why; the process must end then. */
 err_t privilege_drop(span_t user, const span_t *folders, size_t n, char *err, size_t err_size);
+/* Is there such a user? On failure `err` says how to make it. */
+err_t privilege_known(span_t user, char *err, size_t err_size);
 /* Neither core dumps nor debuggers of the same user (prctl(2) PR_SET_DUMPABLE); `allow` undoes it, for leak checkers at
  * exit. */
 void privilege_dumps(bool allow);

@@ -70,5 +70,7 @@ bool kind_read_LOG_ACCESS(conf_reader_t *r, const conf_setting_t *s, const tree_
         log->access = CONF_LOG_SYSLOG;
     else
         log->access = CONF_LOG_FILE;
+    if (span_eq(node->text, SPAN("stderr")))
+        return reader_fail(r, ERR_REFUSED, node, "`%s`: stderr is the node's own log; stdout, or ./stderr for a file of that name", s->key);
     return log->access != CONF_LOG_FILE || kind_path(r, s, node, &log->path);
 }

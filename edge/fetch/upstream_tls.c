@@ -3,9 +3,12 @@
  * hangs from it that the context's own callback writes, and that outlives the connection for whoever asks late. */
 #include "edge/fetch/upstream_tls.h"
 
+#include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "edge/base/check.h"
 #include "edge/base/mem.h"
 
 struct upstream_tls {
@@ -94,4 +97,29 @@ upstream_tls_t *upstream_tls_of(CURL *easy)
 bool upstream_tls_ended(const upstream_tls_t *t)
 {
     return t->ended;
+}
+
+static err_t upstream_tls_unusable(const char *what, span_t file, char *err, size_t err_size)
+{
+    unsigned long e = ERR_peek_last_error();
+    const char *why = ERR_SYSTEM_ERROR(e) ? strerror(ERR_GET_REASON(e)) : ERR_reason_error_string(e);
+    snprintf(err, err_size, "%s %.*s can't be used: %s", what, SPAN_ARG(file), why != NULL ? why : "it holds none");
+    ERR_clear_error();
+    return ERR_IO;
+}
+
+err_t upstream_tls_check(span_t ca, span_t certificate, span_t key, char *err, size_t err_size)
+{
+    err_t e = ERR_OK;
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    CHECK(ctx != NULL);
+    ERR_clear_error();
+    if (ca.p != NULL && SSL_CTX_load_verify_file(ctx, ca.p) != 1)
+        e = upstream_tls_unusable("ca", ca, err, err_size);
+    else if (certificate.p != NULL && SSL_CTX_use_certificate_chain_file(ctx, certificate.p) != 1)
+        e = upstream_tls_unusable("client_certificate", certificate, err, err_size);
+    else if (key.p != NULL && SSL_CTX_use_PrivateKey_file(ctx, key.p, SSL_FILETYPE_PEM) != 1)
+        e = upstream_tls_unusable("client_key", key, err, err_size);
+    SSL_CTX_free(ctx);
+    return e;
 }

@@ -6,6 +6,9 @@
 #include <curl/curl.h>
 #include <stdbool.h>
 
+#include "edge/base/err.h"
+#include "edge/base/span.h"
+
 typedef struct upstream_tls upstream_tls_t; /* what is known of one connection; counted, not thread-safe */
 
 /* Once a process, before threads are started. */
@@ -18,6 +21,9 @@ upstream_tls_t *upstream_tls_of(CURL *easy);
 upstream_tls_t *upstream_tls_of_context(void *ctx);
 void upstream_tls_unref(upstream_tls_t *t);
 bool upstream_tls_ended(const upstream_tls_t *t); /* the closing alert came */
+/* Can these files be used for https upstreams (PEM; .p NULL: none)? Else `err` names the one that can't and why. Reads
+ * them; never on a loop. */
+err_t upstream_tls_check(span_t ca, span_t certificate, span_t key, char *err, size_t err_size);
 bool upstream_tls_h2(const upstream_tls_t *t);    /* "h2" was agreed on (ALPN) */
 
 #endif

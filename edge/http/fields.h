@@ -12,7 +12,9 @@
 
 enum {
     FIELDS_MAX_COUNT = 128,      /* lines in one message; more is 431 from a client, 502 from an upstream */
-    FIELDS_MAX_BYTES = 64 * 1024 /* names and values together */
+    FIELDS_MAX_BYTES = 64 * 1024, /* names and values together */
+    FIELDS_MAX_ADDED = 16,        /* lines that a node adds to a request on its way: a shield takes as many more than */
+    FIELDS_MAX_ADDED_BYTES = 4096 /* an edge, and so many bytes */
 };
 
 typedef struct field {

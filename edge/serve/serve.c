@@ -23,7 +23,7 @@ void serve_limits_default(serve_limits_t *l)
         .connections = 10000,
         .connections_per_address = 5000,
         .header_bytes = FIELDS_MAX_BYTES,
-        .header_count = FIELDS_MAX_COUNT - 28,
+        .header_count = 84,
         .target_bytes = 16 * 1024,
         .max_body = 8 * 1024 * 1024,
         .body_bytes = 256 * 1024 * 1024,
@@ -41,6 +41,18 @@ static err_t serve_load_certificates(const serve_shared_t *s, const serve_option
         return ERR_OK;
     span_t secret = o->ticket_secret.p != NULL ? o->ticket_secret : span_of(s->secret, sizeof s->secret);
     return tls_load(from, secret, out, err, err_size);
+}
+
+err_t serve_check(const serve_options_t *o, char *err, size_t err_size)
+{
+    static const serve_shared_t none = {.secret = {0}};
+    err_t e = ERR_OK;
+    for (size_t i = 0; i < o->listen_count && e == ERR_OK; i++) {
+        tls_set_t *set;
+        e = serve_load_certificates(&none, o, &o->listens[i], &set, err, err_size);
+        tls_unref(set);
+    }
+    return e;
 }
 
 static err_t serve_open_listener(const serve_shared_t *s, const serve_options_t *o, serve_listener_t *l,

@@ -55,7 +55,7 @@ typedef struct serve_limits {
     unsigned handshakes;            /* TLS handshakes a second over all workers; the one 0 that means any number */
     size_t connections;  /* 10,000 a worker. (An HTTP/2 connection has at most 100 requests in flight: the library's) */
     size_t header_bytes; /* FIELDS_MAX_BYTES: names and values of one request; beyond 431 */
-    size_t header_count; /* FIELDS_MAX_COUNT - 28: request fields; beyond 431 */
+    size_t header_count; /* 84: request fields; beyond 431 */
     size_t target_bytes; /* 16 KiB; beyond 414 */
     size_t max_body;     /* 8 MiB: request bodies are buffered up to this, beyond 413. The largest over all sites */
     size_t body_bytes;   /* 256 MiB: request bodies in memory, a worker; beyond it uploads are cut off */
@@ -95,6 +95,8 @@ err_t serve_open(const serve_options_t *o, serve_shared_t **out, char *err, size
 void serve_close(serve_shared_t *s);
 /* Reads all certificates anew, listeners matched by address (others are ignored); the ticket secret, too. New
  * connections use them; if one can't be used nothing changes. Any thread. */
+/* Can the certificates be served? Reads their files and opens nothing. */
+err_t serve_check(const serve_options_t *o, char *err, size_t err_size);
 err_t serve_reload_certificates(serve_shared_t *s, const serve_options_t *o, char *err, size_t err_size);
 /* The port that a listener got (for port 0); 0 for unix sockets. */
 int serve_port(const serve_shared_t *s, size_t listen);

@@ -109,7 +109,26 @@ def test_files_that_can_not_be_used():
                                    (pair["certificate"], other[1], "key"), (pair["certificate"], pair["certificate"], "key")):
         node.config["listen"][1]["certificates"] = [{"certificate": certificate, "key": key}]
         node.write()
+        code, said = node.check()
+        assert code == 2 and word in said, (code, said)
         refused(node, word)
+    rubbish = os.path.join(temp_dir(), "rubbish.pem")
+    with open(rubbish, "w") as f:
+        f.write("no certificate")
+    for name in ("ca", "client_certificate", "client_key"):
+        for file in ("/nowhere/x.pem", rubbish):
+            upstream = Node(origins=["https://127.0.0.1:1"], start=False)
+            pair_of = {"client_certificate": pair["certificate"], "client_key": pair["key"]} if name != "ca" else {}
+            upstream.config["sites"][0].update({**pair_of, name: file})
+            upstream.write()
+            code, said = upstream.check()
+            assert code == 2 and file in said and name in said, (code, said)
+            done = subprocess.run([program("brinkctl"), "check", upstream.config_path], stderr=subprocess.PIPE)
+            assert done.returncode == 2 and file.encode() in done.stderr, done
+            refused(upstream, file)
+    nobody = Node(origins=["http://127.0.0.1:1"], start=False, config={"user": "no-such-user"})
+    code, said = nobody.check()
+    assert code == 2 and "no-such-user" in said, (code, said)
     secret = Node(origins=["http://127.0.0.1:1"], start=False, config={"tier": {"secret_file": "/nowhere/secret"}})
     code, said = secret.check()
     assert code == 2 and "/nowhere/secret" in said, said

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "edge/conf/conf.h"
+#include "edge/node.h"
 #include "tools/brinkctl/call.h"
 
 static int cmd_check_file(const char *path)
@@ -19,8 +20,12 @@ static int cmd_check_file(const char *path)
     for (size_t i = 0; i < conf->warnings_n; i++)
         fprintf(stderr, "%s:%d:%d: warning: %.*s\n", path, conf->warnings[i].line, conf->warnings[i].column,
                 SPAN_ARG(conf->warnings[i].message));
+    char err[NODE_ERROR_MAX] = "";
+    err_t e = node_check(conf, err);
     conf_unref(conf);
-    return CALL_EXIT_OK;
+    if (e != ERR_OK)
+        fprintf(stderr, "%s: %s\n", path, err);
+    return e == ERR_OK ? CALL_EXIT_OK : ARGS_EXIT_USAGE;
 }
 
 /* One of /healthz and /readyz: prints a sentence. */
