@@ -33,6 +33,18 @@ def test_a_miss_travels_through_the_shield():
     assert two.metric("brink_hits_total", tier="memory") >= 1
 
 
+def test_what_an_edge_takes_a_shield_takes_too():
+    """Whatever it adds on the way: who is refused is refused by the node that the client asked."""
+    origin, shield, edge = pop()
+    origin.on("/many", body=b"hello", headers=FRESH)
+    for fields, status in ((83, 200), (84, 431)):  # beside Host
+        r = edge.get("/many", headers={f"X-{n}": "1" for n in range(fields)})
+        assert r.status == status, (fields, r)
+    r = edge.get("/long", headers={"X-Long": "x" * 65_000})
+    assert r.status == 404 and origin.last("/long")["x-long"] == "x" * 65_000, r
+    assert edge.get("/long", headers={"X-Long": "x" * 65_537}).status == 431
+
+
 def test_a_crowd_at_two_edges_is_one_fetch():
     origin, shield, one, two = pop(edges=2)
     gate = threading.Event()
