@@ -37,15 +37,11 @@ static void answer_send(answer_t *a)
     fields_add(&out, SPAN("date"), span_of(a->date, DATE_LEN));
     if (a->response.content_type != NULL)
         fields_add(&out, SPAN("content-type"), span_str(a->response.content_type));
-    bool cache_control = false, nosniff = false;
-    for (int i = 0; i < a->response.extras; i++) {
+    for (int i = 0; i < a->response.extras; i++)
         fields_add(&out, span_str(a->response.extra_name[i]), span_str(a->response.extra_value[i]));
-        cache_control |= strcmp(a->response.extra_name[i], "cache-control") == 0;
-        nosniff |= strcmp(a->response.extra_name[i], "x-content-type-options") == 0;
-    }
-    if (!cache_control)
+    if (!fields_has(&out, SPAN("cache-control")))
         fields_add(&out, SPAN("cache-control"), SPAN("no-store"));
-    if (!nosniff)
+    if (!fields_has(&out, SPAN("x-content-type-options")))
         fields_add(&out, SPAN("x-content-type-options"), SPAN("nosniff"));
     struct iovec v = {.iov_base = a->response.body, .iov_len = a->response.body_len};
     bool body = x->method != METHOD_HEAD && v.iov_len > 0;

@@ -287,6 +287,7 @@ Test(sim_request, a_soft_purge_makes_stale)
     world_client_t *c = world_get(w, 0, "/a", NULL);
     is_body(c, 200, "old");
     cr_expect(world_says(c, "x-cache", "STALE"));
+    cr_expect(world_says(c, "cache-status", "hit; ttl=0; detail=stale-while-revalidate"));
     cr_assert_eq(w->calls, 2);
     cr_expect(fields_has(&world_last_call(w)->fields, SPAN("if-none-match")));
     world_answer(w, world_last_call(w), 304, "cache-control: s-maxage=60\netag: \"1\"", "");
