@@ -27,6 +27,7 @@ struct health_server {
     list_t waiting;        /* health_waiter_t */
     uint32_t waiting_n, limit;
     uint32_t failures, errors, probes; /* in a row */
+    msec_t answered;                   /* when the last head came */
     health_why_t why;
     msec_t backoff;
     window_t window;
@@ -293,6 +294,7 @@ void health_answered(health_server_t *s, int64_t nanos, msec_t boot)
     window_counts_t *c = window_now(&s->window, boot);
     c->timed++;
     c->micros += (uint64_t)nanos / 1000;
+    s->answered = boot;
     pthread_mutex_unlock(&s->mutex);
 }
 
@@ -308,13 +310,13 @@ static void health_went_well(health_server_t *s, msec_t boot)
 }
 
 /* True: it is out, or its trial has failed, and those who wait had better go elsewhere. */
-static bool health_went_badly(health_server_t *s, bool answered, msec_t boot)
+static bool health_went_badly(health_server_t *s, health_result_t how, msec_t boot)
 {
     s->failed++;
     window_now(&s->window, boot)->failed++;
-    if (answered)
+    if (how == HEALTH_ERROR)
         s->errors++;
-    else
+    else if (how == HEALTH_FAILED)
         s->failures++;
     if (health_is_out(s)) {
         /* Requests that were under way when it was ejected fail one after the other: they don't lengthen the time, nor
@@ -346,7 +348,7 @@ static void health_went_nowhere(health_server_t *s, list_t *told, msec_t boot)
         health_settle(s, true, told);
 }
 
-void health_end(health_server_t *s, health_result_t result, msec_t boot)
+void health_end(health_server_t *s, health_result_t result, msec_t sent, msec_t boot)
 {
     list_t told;
     list_init(&told);
@@ -356,10 +358,12 @@ void health_end(health_server_t *s, health_result_t result, msec_t boot)
     CHECK(before > 0);
     if (result != HEALTH_UNKNOWN)
         window_now(&s->window, boot)->all++;
+    if (result == HEALTH_SILENT && s->answered <= sent)
+        result = HEALTH_FAILED;
     if (result == HEALTH_OK)
         health_went_well(s, boot);
     else if (result != HEALTH_UNKNOWN)
-        refuse = health_went_badly(s, result == HEALTH_ERROR, boot);
+        refuse = health_went_badly(s, result, boot);
     else
         health_went_nowhere(s, &told, boot);
     health_serve(s, refuse || health_in_flight(s) == 0, &told);

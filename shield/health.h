@@ -90,13 +90,15 @@ bool health_leave(health_server_t *s, health_waiter_t *w);
 
 typedef enum health_result {
     HEALTH_OK,
-    HEALTH_FAILED, /* no connection, no whole answer, a timeout */
+    HEALTH_FAILED, /* no connection, no whole answer */
+    HEALTH_SILENT, /* no answer in time: where others were answered meanwhile it is that resource that hangs, not the
+                      server, and it doesn't count as one in a row */
     HEALTH_ERROR,  /* an answer, but 502, 503 or 504: alive, and not working */
     HEALTH_UNKNOWN /* ended for a reason that says nothing of the server, such as a client that left */
 } health_result_t;
 
 void health_answered(health_server_t *s, int64_t nanos, msec_t boot); /* a head came after so long */
-void health_end(health_server_t *s, health_result_t result, msec_t boot);
+void health_end(health_server_t *s, health_result_t result, msec_t sent, msec_t boot); /* `sent`: when it began */
 /* An active probe. `patience`: how long to stay out at least unless the next probe says otherwise. */
 void health_probed(health_server_t *s, bool well, msec_t patience, msec_t boot);
 

@@ -43,7 +43,7 @@ static bool route_shield(route_t *r, const route_choice_t *c, route_target_t *ou
     size_t index;
     if (r->shield_tries >= 1 + (c->retries > 1 ? c->retries : 1))
         return false;
-    uint64_t all = route_all(c->shield_n);
+    uint64_t all = route_all(c->shield_n) & ~r->silent_shield;
     uint64_t among = all & c->shield_usable & ~r->tried_shield;
     if (route_first(c, among, &index)) {
         /* Only the next one takes its keys: further on nobody would find them again. */
@@ -113,7 +113,8 @@ static bool route_origin(route_t *r, const route_choice_t *c, route_target_t *ou
 {
     if (c->origin_n == 0 || r->origin_tries >= 1 + c->retries)
         return false;
-    uint64_t all = route_all(c->origin_n), usable = all & c->origin_usable, fresh = usable & ~r->tried_origin;
+    uint64_t all = route_all(c->origin_n) & ~r->silent_origin, usable = all & c->origin_usable,
+             fresh = usable & ~r->tried_origin;
     uint64_t first = ~c->origin_backup, room = ~c->origin_full, among;
     enum { UNTRIED = 4 };
     const uint64_t well[] = {fresh & first & room, fresh & first, fresh & room, fresh,
@@ -121,7 +122,7 @@ static bool route_origin(route_t *r, const route_choice_t *c, route_target_t *ou
                              usable & first, usable};
     const uint64_t not_well[] = {all & first & ~r->tried_origin, all & ~r->tried_origin, all & first, all};
     bool forced = !route_prefer(well, r->untried ? UNTRIED : sizeof well / sizeof *well, &among);
-    if (forced && r->optional)
+    if (forced && (r->optional || all == 0))
         return false;
     if (forced)
         route_prefer(not_well, sizeof not_well / sizeof *not_well, &among);
@@ -144,8 +145,12 @@ route_target_t route_next(route_t *r, const route_choice_t *choice)
 
 void route_failed(route_t *r, route_failure_t how)
 {
-    if (how == ROUTE_SENT && !r->idempotent)
+    if ((how == ROUTE_SENT || how == ROUTE_TIMED_OUT) && !r->idempotent)
         r->ended = true;
+    if (how == ROUTE_TIMED_OUT && r->last.kind == ROUTE_SHIELD)
+        r->silent_shield |= route_bit(r->last.index);
+    else if (how == ROUTE_TIMED_OUT && r->last.kind == ROUTE_ORIGIN)
+        r->silent_origin |= route_bit(r->last.index);
     if (how != ROUTE_NOT_ADMITTED)
         return;
     if (r->last.kind == ROUTE_SHIELD)

@@ -20,6 +20,7 @@ typedef struct route_target {
 typedef enum route_failure {
     ROUTE_UNSENT,      /* nothing of the request can have reached the server: any method may be tried elsewhere */
     ROUTE_SENT,        /* it may have been acted on: only idempotent requests are tried again (RFC 9110 9.2.2) */
+    ROUTE_TIMED_OUT,   /* so too, and the same server is not asked again: it would be waited for once more, in vain */
     ROUTE_NOT_ADMITTED /* it was not tried at all: another request is the trial of an ejected server just now */
 } route_failure_t;
 
@@ -33,6 +34,7 @@ typedef struct route {
     bool untried;   /* nor, of the origins, what was tried before */
     /* private */
     uint64_t tried_shield, tried_origin; /* bits by index */
+    uint64_t silent_shield, silent_origin; /* those that did not answer in time */
     unsigned shield_tries, origin_tries;
     route_target_t last;
     bool ended;

@@ -37,6 +37,14 @@ static bool fetch_fsm_expects_body(method_t m)
     return m == METHOD_POST || m == METHOD_PUT || m == METHOD_PATCH;
 }
 
+/* A shield waits for its origin as long as an edge would; it must have the time to say that none of it came, or it
+ * would be taken for silent itself. */
+static msec_t fetch_fsm_patience(const fetch_t *f, const conf_upstream_t *u)
+{
+    enum { TRANSIT = MSEC_PER_SEC };
+    return u->first_byte_timeout + (f->hop.kind == ROUTE_SHIELD ? u->connect_timeout + TRANSIT : 0);
+}
+
 void fetch_fsm_start(fetch_t *f, const fields_t *fields, const upstream_events_t *events, msec_t delay)
 {
     const conf_t *conf = upstreams_conf(f->spec.upstreams);
@@ -52,7 +60,7 @@ void fetch_fsm_start(fetch_t *f, const fields_t *fields, const upstream_events_t
         .head = f->spec.method == METHOD_HEAD,
         .upgrade = fetch_phase(f) == FETCH_WAITING ? f->spec.upgrade : SPAN_NONE,
         .connect_timeout = conf->upstream.connect_timeout,
-        .first_byte_timeout = conf->upstream.first_byte_timeout,
+        .first_byte_timeout = fetch_fsm_patience(f, &conf->upstream),
         .idle_timeout = conf->upstream.idle_timeout,
         .total_timeout = conf->upstream.total_timeout,
         .delay = delay,
@@ -234,7 +242,9 @@ void fetch_fsm_on_done(void *arg, upstream_result_t result)
         fetch_fsm_fail(f, result);
         return;
     }
-    route_failed(&f->route, upstream_untouched(result) ? ROUTE_UNSENT : ROUTE_SENT);
+    route_failed(&f->route, upstream_untouched(result)               ? ROUTE_UNSENT
+                            : result == UPSTREAM_FIRST_BYTE_TIMEOUT ? ROUTE_TIMED_OUT
+                                                                    : ROUTE_SENT);
     fetch_fsm_send(f); /* the router says when it is enough */
 }
 

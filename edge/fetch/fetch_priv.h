@@ -63,6 +63,7 @@ struct fetch {
     } resume;
     msec_t request_time; /* wall: of the attempt that is running */
     int64_t started_nanos, sent_nanos;
+    msec_t sent; /* this attempt (boot) */
     uint64_t reserved;      /* bytes of the memory budget held for the body, until its last reader is gone */
     uint64_t held;          /* bytes of its window, among those of all */
     fetch_pieces_t *pieces; /* cuts what arrives for the disk; NULL: nobody does */

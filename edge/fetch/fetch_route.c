@@ -46,7 +46,7 @@ static void fetch_route_told(loop_message_t *m)
     if (wanted)
         fetch_route_stop_waiting(f);
     if (f->waiter.granted && !wanted) {
-        health_end(f->place, HEALTH_UNKNOWN, f->deps->loop->now.boot);
+        health_end(f->place, HEALTH_UNKNOWN, 0, f->deps->loop->now.boot);
     } else if (f->waiter.granted) {
         f->hop.health = f->place;
         fetch_fsm_admitted(f);
@@ -193,7 +193,7 @@ bool fetch_route_address(fetch_t *f, fields_t *fields)
     if (fields_add(fields, SPAN("host"), host) != ERR_OK || (shield && fetch_route_sign(f, fields) != ERR_OK)) {
         log_warn("request to %.*s can't be %s", SPAN_ARG(f->hop.server->url),
                  shield ? "signed: going to the origin" : "made: it has too many fields");
-        health_end(f->hop.health, HEALTH_UNKNOWN, f->deps->loop->now.boot);
+        health_end(f->hop.health, HEALTH_UNKNOWN, 0, f->deps->loop->now.boot);
         f->hop.health = NULL;
         f->route.no_shield = true;
         f->route.ended = !shield;
@@ -205,6 +205,7 @@ bool fetch_route_address(fetch_t *f, fields_t *fields)
     f->failed = NULL;
     f->status = 0;
     f->sent_nanos = clock_nanos();
+    f->sent = f->deps->loop->now.boot;
     return true;
 }
 
@@ -224,6 +225,8 @@ static health_result_t fetch_route_health(const fetch_t *f, upstream_result_t re
     bool gateway = f->hop.kind == ROUTE_ORIGIN && fetch_route_gateway_error(f->status);
     if (result == UPSTREAM_ABANDONED && f->status == 0)
         return HEALTH_UNKNOWN;
+    if (result == UPSTREAM_FIRST_BYTE_TIMEOUT)
+        return HEALTH_SILENT;
     if (result != UPSTREAM_OK && result != UPSTREAM_ABANDONED)
         return HEALTH_FAILED;
     return gateway ? HEALTH_ERROR : HEALTH_OK;
@@ -236,7 +239,7 @@ void fetch_route_ended(fetch_t *f, upstream_result_t result)
     unsigned label = f->labels[f->hop.server->index];
     if (f->status == 101 && result != UPSTREAM_ABANDONED) /* how a tunnel ends is the business of its two ends */
         result = UPSTREAM_OK;
-    health_end(f->hop.health, fetch_route_health(f, result), f->deps->loop->now.boot);
+    health_end(f->hop.health, fetch_route_health(f, result), f->sent, f->deps->loop->now.boot);
     f->hop.health = NULL;
     if (f->status == 0)
         metrics_add2(METRIC_UPSTREAM_REQUESTS, label, metrics_status(0), 1);

@@ -47,6 +47,35 @@ def test_one_that_says_it_is_failing_is_seen_by_nobody():
         node.stop()
 
 
+def test_what_hangs_hurts_only_who_asks_for_it():
+    """Four URLs that are never answered, over two tiers: 504 after one attempt each, and no server is left out."""
+    origin, over = Origin(), threading.Event()
+    for i in range(4):
+        origin.on(f"/hang{i}", lambda r: over.wait(60) and Reply(b"late"))
+    origin.on("*", lambda r: Reply(b"quick", headers={"Cache-Control": "no-store"}))
+    patience = {"upstream": {"first_byte_timeout": "1s"}}
+    shield = Node(origins=[origin.url], name="shield-1", tier=True, config=patience)
+    edge = Node(origins=[origin.url], name="edge-1", shield=[shield], config=patience)
+    done = threading.Event()
+
+    def work(i):
+        if i < 4:
+            return edge.get(f"/hang{i}")
+        answers = []
+        while not done.wait(0.05):
+            answers.append(edge.get("/quick"))
+        return answers
+
+    threading.Timer(3, done.set).start()
+    results = together(5, work)
+    over.set()
+    assert [r.status for r in results[:4]] == [504] * 4, results[:4]
+    assert [origin.count(f"/hang{i}") for i in range(4)] == [1] * 4
+    assert len(results[4]) > 3 and all(r.body == b"quick" for r in results[4])
+    for node in (shield, edge):
+        assert all(u["healthy"] for u in node.status()["upstreams"]), (node.name, node.status()["upstreams"])
+
+
 def test_probes_find_out_before_visitors_do():
     one, two = answering(b"one"), answering(b"two")
     sick = threading.Event()

@@ -93,7 +93,7 @@ static void one_request(uint64_t i, unsigned *seed)
         atomic_fetch_add(&went, 1);
         CHECK(health_in_flight(t.health) <= THREADS);
         bool fails = rand_r(seed) % 3 == 0;
-        health_end(t.health, fails ? HEALTH_FAILED : rand_r(seed) % 5 == 0 ? HEALTH_UNKNOWN : HEALTH_OK, boot);
+        health_end(t.health, fails ? HEALTH_FAILED : rand_r(seed) % 5 == 0 ? HEALTH_UNKNOWN : HEALTH_OK, 0, boot);
         if (!fails)
             break;
         route_failed(&route, ROUTE_SENT);
@@ -154,10 +154,10 @@ int main(void)
         health_ask_t ask = {.limit = 8};
         msec_t later = ROUNDS + HEALTH_BACKOFF_MOST * 2;
         CHECK(health_enter(s, &ask, later) == HEALTH_GO);
-        health_end(s, HEALTH_OK, later);
+        health_end(s, HEALTH_OK, 0, later);
         CHECK(health_enter(s, &ask, later) == HEALTH_GO && health_enter(s, &ask, later) == HEALTH_GO);
-        health_end(s, HEALTH_OK, later);
-        health_end(s, HEALTH_OK, later);
+        health_end(s, HEALTH_OK, 0, later);
+        health_end(s, HEALTH_OK, 0, later);
     }
     upstreams_unref(current);
     health_free(health);

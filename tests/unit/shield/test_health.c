@@ -17,7 +17,7 @@ static const health_ask_t anyone = {.limit = 1000, .queue = 10}, last = {.last =
 
 static void end(health_server_t *s, health_result_t r, msec_t boot)
 {
-    health_end(s, r, boot);
+    health_end(s, r, 0, boot);
 }
 
 static void enter(health_server_t *s, const health_ask_t *ask, health_entry_t expected, msec_t boot)
@@ -68,6 +68,28 @@ static void eject(health_server_t *s, msec_t boot)
     for (int i = 0; i < HEALTH_FAILURES; i++)
         ends(s, HEALTH_FAILED, boot);
     cr_assert_not(state(s, boot).healthy);
+}
+
+/* A resource that hangs is not a server that hangs: others were answered since it was asked for. */
+Test(health, silence_counts_only_where_nobody_is_answered)
+{
+    bench_t b = set_up();
+    for (int i = 0; i < 3 * HEALTH_FAILURES; i++)
+        enter(b.s, &anyone, HEALTH_GO, 1000);
+    for (int i = 0; i < 2 * HEALTH_FAILURES; i++)
+        health_end(b.s, HEALTH_SILENT, 1000, 16000 + i); /* asked at 1000; an answer at 1500 is what speaks for it: */
+    cr_expect_not(state(b.s, 16000).healthy, "there was none");
+    ends(b.s, HEALTH_OK, 20000);
+    cr_assert(state(b.s, 20000).healthy);
+    for (int i = 0; i < HEALTH_FAILURES; i++) {
+        health_answered(b.s, 1000, 20001);
+        health_end(b.s, HEALTH_SILENT, 20000, 21000);
+    }
+    health_state_t seen = state(b.s, 21000);
+    cr_expect(seen.healthy);
+    cr_expect_eq(seen.consecutive_failures, 0);
+    cr_expect_eq(seen.failures, 3 * HEALTH_FAILURES, "but they are seen");
+    tear_down(b);
 }
 
 Test(health, failures_in_a_row_eject)
@@ -391,7 +413,7 @@ Test(health, state_survives_a_reload)
     cr_assert_not(health_usable(b, 10));
     cr_assert_eq(health_in_flight(b), 1);
     cr_assert(span_eq(state(b, 0).url, SPAN("http://b")));
-    health_end(b, HEALTH_OK, 10);
+    health_end(b, HEALTH_OK, 0, 10);
     cr_assert_eq(health_in_flight(b), 0);
     health_view_unref(health_view_ref(w));
     health_view_unref(w);

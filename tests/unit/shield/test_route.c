@@ -44,6 +44,29 @@ Test(route, owner_then_next_then_origin_then_other_origin)
     next(&r, &c, ROUTE_NONE, 0, false);
 }
 
+/* Waiting for the same silent server again would take as long again. */
+Test(route, who_was_silent_is_not_asked_again)
+{
+    route_choice_t c = choice();
+    route_t r = {.idempotent = true};
+    c.retries = 3;
+    next(&r, &c, ROUTE_SHIELD, 2, false);
+    route_failed(&r, ROUTE_TIMED_OUT);
+    next(&r, &c, ROUTE_SHIELD, 0, false);
+    route_failed(&r, ROUTE_TIMED_OUT);
+    next(&r, &c, ROUTE_SHIELD, 1, false);
+    route_failed(&r, ROUTE_TIMED_OUT);
+    next(&r, &c, ROUTE_ORIGIN, 0, false);
+    route_failed(&r, ROUTE_TIMED_OUT);
+    next(&r, &c, ROUTE_ORIGIN, 1, false);
+    route_failed(&r, ROUTE_TIMED_OUT);
+    next(&r, &c, ROUTE_NONE, 0, false);
+    route_t post = {.idempotent = false};
+    next(&post, &c, ROUTE_SHIELD, 2, false);
+    route_failed(&post, ROUTE_TIMED_OUT);
+    next(&post, &c, ROUTE_NONE, 0, false);
+}
+
 Test(route, without_fallback_it_ends_at_the_shield)
 {
     route_choice_t c = choice();

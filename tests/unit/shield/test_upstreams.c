@@ -68,7 +68,7 @@ static upstreams_target_t failing(way_t w, route_t *r, msec_t boot)
 {
     upstreams_target_t t = next(w, 1, true, r, boot);
     if (t.verdict == UPSTREAMS_GO) {
-        health_end(t.health, HEALTH_FAILED, boot);
+        health_end(t.health, HEALTH_FAILED, 0, boot);
         route_failed(r, ROUTE_UNSENT);
     }
     return t;
@@ -78,7 +78,7 @@ static void eject(health_server_t *s, msec_t boot)
 {
     for (int i = 0; i < HEALTH_FAILURES; i++) {
         cr_assert_eq(health_enter(s, &(health_ask_t){.last = true, .limit = 1000}, boot), HEALTH_GO);
-        health_end(s, HEALTH_FAILED, boot);
+        health_end(s, HEALTH_FAILED, 0, boot);
     }
 }
 
@@ -101,13 +101,13 @@ Test(upstreams, a_way_through_an_edge)
     for (int i = 0; i < 10; i++) {
         upstreams_target_t t = first(w, 1, true, 500);
         cr_assert_eq(t.server, two.server);
-        health_end(t.health, HEALTH_OK, 500);
+        health_end(t.health, HEALTH_OK, 0, 500);
     }
     upstreams_target_t trial = first(w, 1, true, 4000), other = first(w, 1, true, 4000);
     cr_assert_eq(trial.server, one.server);
     cr_assert_eq(other.server, two.server);
-    health_end(trial.health, HEALTH_OK, 4000);
-    health_end(other.health, HEALTH_OK, 4000);
+    health_end(trial.health, HEALTH_OK, 0, 4000);
+    health_end(other.health, HEALTH_OK, 0, 4000);
     way_close(w);
 }
 
@@ -116,10 +116,10 @@ Test(upstreams, a_shield_node_that_comes_back_gets_its_keys_little_by_little)
     way_t w = way_of("'http://a'", SHIELD("'http://s1', 'http://s2'"));
     upstreams_target_t t = first(w, 1, true, 0);
     const conf_origin_t *one = t.server;
-    health_end(t.health, HEALTH_OK, 0);
+    health_end(t.health, HEALTH_OK, 0, 0);
     eject(t.health, 0);
     cr_assert_eq(health_enter(t.health, &(health_ask_t){.limit = 9}, 1000), HEALTH_GO);
-    health_end(t.health, HEALTH_OK, 1000);
+    health_end(t.health, HEALTH_OK, 0, 1000);
     unsigned own = 0, half = 0, then = 0;
     for (unsigned k = 0; k < 4000; k++) {
         msec_t at[3] = {1000 + 2 * HEALTH_SLOW_START, 1000 + HEALTH_SLOW_START / 2, 1000};
@@ -127,7 +127,7 @@ Test(upstreams, a_shield_node_that_comes_back_gets_its_keys_little_by_little)
         for (int i = 0; i < 3; i++) {
             upstreams_target_t x = first(w, k, true, at[i]);
             there[i] = x.server == one;
-            health_end(x.health, HEALTH_OK, at[i]);
+            health_end(x.health, HEALTH_OK, 0, at[i]);
         }
         own += there[0], half += there[1], then += there[2];
         cr_assert(there[0] >= there[1] && there[1] >= there[2], "a key that it has got stays");
@@ -145,7 +145,7 @@ Test(upstreams, weights_of_shield_nodes)
     for (unsigned k = 0; k < 20000; k++) {
         upstreams_target_t t = first(w, k, true, 0);
         count += t.server == &upstreams_conf(w.u)->shield.nodes[0];
-        health_end(t.health, HEALTH_OK, 0);
+        health_end(t.health, HEALTH_OK, 0, 0);
     }
     cr_assert(count > 14700 && count < 15300, "%u", count);
     way_close(w);
@@ -174,10 +174,10 @@ Test(upstreams, a_hot_key_spreads_over_the_two_best)
     for (int i = 0; i < 20; i++) {
         upstreams_target_t shared = first(w, 7, true, 0);
         cr_assert_eq(shared.server, owner);
-        health_end(shared.health, HEALTH_OK, 0);
+        health_end(shared.health, HEALTH_OK, 0, 0);
     }
     for (int i = 0; i < BUSY; i++)
-        health_end(t[i].health, HEALTH_OK, 0);
+        health_end(t[i].health, HEALTH_OK, 0, 0);
     way_close(w);
 }
 
@@ -191,11 +191,11 @@ Test(upstreams, no_key_spills_while_the_load_is_even)
         t[i] = first(w, i, false, 0);
         upstreams_target_t owner = first(w, i, true, 0);
         spilled += t[i].server != owner.server;
-        health_end(owner.health, HEALTH_OK, 0);
+        health_end(owner.health, HEALTH_OK, 0, 0);
     }
     cr_assert_lt(spilled, BUSY / 100, "%u of %u", spilled, (unsigned)BUSY);
     for (unsigned i = 0; i < BUSY; i++)
-        health_end(t[i].health, HEALTH_OK, 0);
+        health_end(t[i].health, HEALTH_OK, 0, 0);
     way_close(w);
 }
 
@@ -210,7 +210,7 @@ Test(upstreams, a_full_node_leaves_its_keys_to_the_next_and_not_to_the_origin)
     cr_assert(t[0].server == t[1].server && t[2].server == t[3].server && t[0].server != t[2].server);
     cr_assert_eq(first(w, 7, true, 0).verdict, UPSTREAMS_FULL);
     for (int i = 0; i < 4; i++)
-        health_end(t[i].health, HEALTH_OK, 0);
+        health_end(t[i].health, HEALTH_OK, 0, 0);
     way_close(w);
 }
 
@@ -223,7 +223,7 @@ Test(upstreams, origins_by_weight_and_load)
     for (unsigned i = 0; i < 4000; i++) { /* quiet: the weights alone decide */
         upstreams_target_t t = first(w, 1, false, 0);
         count += t.server == &w.site->origins[0];
-        health_end(t.health, HEALTH_OK, 0);
+        health_end(t.health, HEALTH_OK, 0, 0);
     }
     cr_assert(count > 2880 && count < 3120, "%u", count);
     upstreams_target_t t[400];
@@ -232,7 +232,7 @@ Test(upstreams, origins_by_weight_and_load)
     uint32_t load = health_in_flight(origin(w, 0));
     cr_assert(load >= 298 && load <= 302, "%u of 400", load);
     for (int i = 0; i < 400; i++)
-        health_end(t[i].health, HEALTH_OK, 0);
+        health_end(t[i].health, HEALTH_OK, 0, 0);
     way_close(w);
 }
 
@@ -242,13 +242,13 @@ Test(upstreams, backups_are_for_when_the_others_are_out)
     for (int i = 0; i < 100; i++) {
         upstreams_target_t t = first(w, 1, false, 0);
         cr_assert_not(t.server->backup);
-        health_end(t.health, HEALTH_OK, 0);
+        health_end(t.health, HEALTH_OK, 0, 0);
     }
     eject(origin(w, 1), 0);
     for (int i = 0; i < 100; i++) {
         upstreams_target_t t = first(w, 1, false, 0);
         cr_assert_eq(t.server, &w.site->origins[2]);
-        health_end(t.health, HEALTH_OK, 0);
+        health_end(t.health, HEALTH_OK, 0, 0);
     }
     route_t r = {.idempotent = true}; /* its last one fails: the spare is next */
     cr_assert_eq(failing(w, &r, 0).server, &w.site->origins[2]);
@@ -257,11 +257,11 @@ Test(upstreams, backups_are_for_when_the_others_are_out)
     for (int i = 0; i < 100; i++) {
         upstreams_target_t t = first(w, 1, false, 0);
         cr_assert(t.server->backup);
-        health_end(t.health, HEALTH_OK, 0);
+        health_end(t.health, HEALTH_OK, 0, 0);
     }
     upstreams_target_t back = first(w, 1, false, 60000);
     cr_assert_not(back.server->backup, "one tries whether they are back");
-    health_end(back.health, HEALTH_OK, 60000);
+    health_end(back.health, HEALTH_OK, 0, 60000);
     way_close(w);
 }
 
@@ -275,11 +275,11 @@ Test(upstreams, the_last_is_never_left_out_though_tried_by_one_alone)
     cr_assert(three.verdict == UPSTREAMS_OUT || three.server != one.server, "one at a time and server");
     route_t r = {.idempotent = true, .optional = true}; /* there is something stale: it isn't even tried */
     cr_assert_eq(next(w, 1, false, &r, 20).verdict, UPSTREAMS_OUT);
-    health_end(one.health, HEALTH_FAILED, 20);
+    health_end(one.health, HEALTH_FAILED, 0, 20);
     if (two.verdict == UPSTREAMS_GO)
-        health_end(two.health, HEALTH_FAILED, 20);
+        health_end(two.health, HEALTH_FAILED, 0, 20);
     if (three.verdict == UPSTREAMS_GO)
-        health_end(three.health, HEALTH_FAILED, 20);
+        health_end(three.health, HEALTH_FAILED, 0, 20);
     way_close(w);
 }
 
