@@ -259,8 +259,8 @@ static err_t message_normalise(message_t *m, arena_t *a, message_error_t *err)
     for (size_t i = 0; i < m->prefixes.n; i++) {
         span_t given = m->prefixes.v[i];
         if (message_printable(given) && message_normal_prefix(a, given, &m->prefixes.v[i]) != ERR_OK)
-            return message_fail(err, ERR_RANGE, 422, "prefixes[%zu] \"%.*s\" can't be the beginning of host/path?query", i,
-                                (int)(given.n < 80 ? given.n : 80), given.p);
+            return message_fail(err, ERR_RANGE, 422, "prefixes[%zu] \"%.*s\" can't be the beginning of host/path?query",
+                                i, (int)(given.n < 80 ? given.n : 80), given.p);
     }
     return ERR_OK;
 }
@@ -359,7 +359,8 @@ err_t message_compile(const message_t *m, message_normalise_fn *normalise, void 
                       message_compiled_t *out, span_t *bad)
 {
     size_t sites = m->sites.n > 0 ? m->sites.n : 1;
-    size_t most = m->urls.n + m->tags.n * sites + 2 * (m->prefixes.n + m->hosts.n) + (m->everything || m->gap ? sites : 0);
+    size_t most =
+        m->urls.n + m->tags.n * sites + 2 * (m->prefixes.n + m->hosts.n) + (m->everything || m->gap ? sites : 0);
     *out = (message_compiled_t){.level = m->gap ? MARK_STRICT : m->soft ? MARK_SOFT : MARK_HARD};
     out->values = arena_alloc(a, (most > 0 ? most : 1) * sizeof *out->values);
     if (out->values == NULL)

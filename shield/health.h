@@ -97,7 +97,7 @@ typedef enum health_result {
     HEALTH_UNKNOWN /* ended for a reason that says nothing of the server, such as a client that left */
 } health_result_t;
 
-void health_answered(health_server_t *s, int64_t nanos, msec_t boot); /* a head came after so long */
+void health_answered(health_server_t *s, int64_t nanos, msec_t boot);                  /* a head came after so long */
 void health_end(health_server_t *s, health_result_t result, msec_t sent, msec_t boot); /* `sent`: when it began */
 /* An active probe. `patience`: how long to stay out at least unless the next probe says otherwise. */
 void health_probed(health_server_t *s, bool well, msec_t patience, msec_t boot);

@@ -33,7 +33,7 @@ typedef struct route {
     bool optional;  /* there is something else to answer with: what is ejected isn't tried, */
     bool untried;   /* nor, of the origins, what was tried before */
     /* private */
-    uint64_t tried_shield, tried_origin; /* bits by index */
+    uint64_t tried_shield, tried_origin;   /* bits by index */
     uint64_t silent_shield, silent_origin; /* those that did not answer in time */
     unsigned shield_tries, origin_tries;
     route_target_t last;

@@ -94,6 +94,13 @@ static err_t fetch_fill_full(fetch_t *f, fields_t *all, msec_t now)
     return fieldblock_pack(all, &f->response.full);
 }
 
+/* While something stored may be used in their place, these count as no answer (RFC 9111 4.3.3, RFC 5861 4), however
+ * fresh they say they are: they must not take its place. */
+static bool fetch_fill_error(int status)
+{
+    return status == 500 || status == 502 || status == 503 || status == 504;
+}
+
 /* Does the answer say that the server is failing, whoever asks? Then nobody who waits asks for the same again: a crowd
  * would fall upon a server that is down already. 502, 503 and 504 are a gateway's; a 500 may be about the one whose
  * cookie went up. Who waits gets the answer itself if freshness is all that it lacks for being kept (an error seldom
@@ -101,11 +108,12 @@ static err_t fetch_fill_full(fetch_t *f, fields_t *all, msec_t now)
 static void fetch_fill_failing(fetch_t *f, int status, int64_t declared)
 {
     fetch_response_t *r = &f->response;
-    bool gateway = status == 502 || status == 503 || status == 504;
-    r->failing = (gateway || (status == 500 && !fields_has(&f->request, SPAN("cookie")))) && f->spec.share &&
-                 f->spec.range.p == NULL && r->storable != STORABLE_YES && r->storable != STORABLE_RULE;
-    r->failure_shared = r->failing && declared <= FETCH_WINDOW &&
-                        (r->storable == STORABLE_NO_FRESHNESS || r->storable == STORABLE_MALFORMED);
+    r->failing = fetch_fill_error(status) && (status != 500 || !fields_has(&f->request, SPAN("cookie"))) &&
+                 f->spec.share && f->spec.range.p == NULL && r->storable != STORABLE_YES &&
+                 r->storable != STORABLE_RULE;
+    r->failure_shared =
+        r->failing && declared <= FETCH_WINDOW &&
+        (r->storable == STORABLE_NO_FRESHNESS || r->storable == STORABLE_MALFORMED || r->storable == STORABLE_STAND_IN);
 }
 
 /* The origin's word that what is stored may not be kept any longer: a 304 or a new response says no-store or private,
@@ -295,6 +303,8 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
     if (f->completing)
         fetch_parts_date(f, &meta);
     r->storable = storable_decide(f->spec.method, &f->request, status, &fields, &meta, &f->spec.rules, &f->arena);
+    if (r->storable == STORABLE_YES && f->spec.optional && fetch_fill_error(status))
+        r->storable = STORABLE_STAND_IN;
     span_t selecting = SPAN_NONE;
     if (vary_pack(&f->arena, &fields, &f->request, &selecting) != ERR_OK && r->storable == STORABLE_YES)
         r->storable = STORABLE_VARY_ANY;

@@ -242,7 +242,7 @@ void fetch_fsm_on_done(void *arg, upstream_result_t result)
         fetch_fsm_fail(f, result);
         return;
     }
-    route_failed(&f->route, upstream_untouched(result)               ? ROUTE_UNSENT
+    route_failed(&f->route, upstream_untouched(result)              ? ROUTE_UNSENT
                             : result == UPSTREAM_FIRST_BYTE_TIMEOUT ? ROUTE_TIMED_OUT
                                                                     : ROUTE_SENT);
     fetch_fsm_send(f); /* the router says when it is enough */

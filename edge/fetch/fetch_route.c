@@ -153,8 +153,7 @@ static bool fetch_route_gateway_error(int status)
 /* Not from a shield: it has tried all that there are. */
 bool fetch_route_elsewhere(fetch_t *f, int status)
 {
-    if (!fetch_route_gateway_error(status) || f->hop.kind != ROUTE_ORIGIN || !f->route.idempotent ||
-        f->deps->stopping)
+    if (!fetch_route_gateway_error(status) || f->hop.kind != ROUTE_ORIGIN || !f->route.idempotent || f->deps->stopping)
         return false;
     upstreams_want_t want = {.site = f->spec.site, .key = f->key.digest, .shared = f->spec.share};
     route_t other = f->route;

@@ -24,6 +24,6 @@ bool upstream_tls_ended(const upstream_tls_t *t); /* the closing alert came */
 /* Can these files be used for https upstreams (PEM; .p NULL: none)? Else `err` names the one that can't and why. Reads
  * them; never on a loop. */
 err_t upstream_tls_check(span_t ca, span_t certificate, span_t key, char *err, size_t err_size);
-bool upstream_tls_h2(const upstream_tls_t *t);    /* "h2" was agreed on (ALPN) */
+bool upstream_tls_h2(const upstream_tls_t *t); /* "h2" was agreed on (ALPN) */
 
 #endif

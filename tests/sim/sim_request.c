@@ -207,6 +207,35 @@ Test(sim_request, cut_off_it_serves_stale_as_long_again_as_it_was_fresh)
     world_free(w);
 }
 
+/* Error pages often carry Cache-Control. They don't take the place of what may be served instead of them. */
+Test(sim_request, an_error_that_may_be_stored_does_not_replace_what_is_used_in_its_place)
+{
+    static const struct {
+        const char *windows;
+        msec_t wait, gone; /* until it is stale; until it may not be used any longer */
+    } rows[] = {{"stale-if-error=600", 60000, 700000}, {"stale-while-revalidate=600", 60000, 700000}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        world_t *w = world_new(NULL, NULL);
+        char head[80];
+        snprintf(head, sizeof head, "cache-control: max-age=10, %s", rows[i].windows);
+        world_get(w, 0, "/a", NULL);
+        world_answer(w, world_last_call(w), 200, head, "old");
+        world_pass(w, rows[i].wait);
+        for (int n = 0; n < 3; n++) {
+            world_client_t *c = world_get(w, 0, "/a", NULL);
+            world_answer(w, world_last_call(w), 503, "cache-control: max-age=5, stale-if-error=60", "out of order");
+            is_body(c, 200, "old");
+            world_pass(w, 6000);
+        }
+        world_pass(w, rows[i].gone);
+        world_client_t *late = world_get(w, 0, "/a", NULL);
+        world_answer(w, world_last_call(w), 503, "cache-control: max-age=60", "out of order");
+        is_body(late, 503, "out of order");
+        is_body(world_get(w, 0, "/a", NULL), 503, "out of order"); /* now it is all that there is, and stored */
+        world_free(w);
+    }
+}
+
 Test(sim_request, must_revalidate_is_never_served_stale)
 {
     world_t *w = world_new(NULL, NULL);

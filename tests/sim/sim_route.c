@@ -243,7 +243,7 @@ Test(sim_route, not_where_it_must_not_or_cannot)
     while (health_usable(health_at(upstreams_health(w->upstreams), 0), w->now.boot)) {
         health_ask_t ask = {.last = true, .limit = 1000};
         cr_assert_eq(health_enter(health_at(upstreams_health(w->upstreams), 0), &ask, w->now.boot), HEALTH_GO);
-        health_end(health_at(upstreams_health(w->upstreams), 0), HEALTH_FAILED, w->now.boot);
+        health_end(health_at(upstreams_health(w->upstreams), 0), HEALTH_FAILED, 0, w->now.boot);
     }
     world_client_t *c = world_get(w, 0, "/a", NULL);
     world_answer(w, world_last_call(w), 503, PASS, "failing");
