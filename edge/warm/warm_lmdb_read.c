@@ -4,8 +4,8 @@
  * here are those that were written. On a loop the same is done with reads that don't wait. */
 #include <stdlib.h>
 
+#include "edge/base/block.h"
 #include "edge/base/check.h"
-#include "edge/base/mem.h"
 #include "edge/policy/reuse.h"
 #include "edge/warm/warm_priv.h"
 
@@ -21,7 +21,7 @@ typedef struct warm_found {
     segment_t *s; /* NULL: nothing */
     segment_entry_t entry;
     record_t record; /* views into `bytes` */
-    char *bytes;     /* the first `n` of the stream */
+    char *bytes;     /* the first `n` of the stream: a block of that size, the lookup's own */
     size_t n;
     uint64_t sum; /* of the first chunk */
     uint64_t swept;
@@ -54,17 +54,24 @@ static size_t warm_lmdb_first_chunk(const segment_entry_t *e)
     return e->stream < RECORD_PAYLOAD ? (size_t)e->stream : RECORD_PAYLOAD;
 }
 
+/* What was read is read again, into more room. */
+static void warm_lmdb_grow(warm_found_t *f, size_t n)
+{
+    block_free(f->bytes, f->n);
+    f->bytes = block_alloc(n);
+    f->n = n;
+}
+
 /* The beginning of a record, with its head whole. */
 static err_t warm_lmdb_head(segment_reader_t *r, digest_t digest, warm_found_t *f)
 {
     size_t whole = warm_lmdb_first_chunk(&f->entry);
     f->n = whole < WARM_FIRST_READ ? whole : WARM_FIRST_READ;
-    f->bytes = mem_alloc(f->n > 0 ? f->n : 1);
+    f->bytes = block_alloc(f->n);
     err_t e = segment_chunk(r, f->entry.id, 0, f->entry.page, whole, f->bytes, f->n, &f->sum);
     if (e == ERR_OK && record_parse(span_of(f->bytes, f->n), &f->record) != ERR_OK) {
         e = f->n < whole ? ERR_OK : ERR_CORRUPT; /* perhaps a long head */
-        f->n = whole < RECORD_MAX_HEAD ? whole : RECORD_MAX_HEAD;
-        f->bytes = mem_realloc(f->bytes, f->n > 0 ? f->n : 1);
+        warm_lmdb_grow(f, whole < RECORD_MAX_HEAD ? whole : RECORD_MAX_HEAD);
         e = e != ERR_OK ? e : segment_chunk(r, f->entry.id, 0, f->entry.page, whole, f->bytes, f->n, &f->sum);
         e = e != ERR_OK ? e : record_parse(span_of(f->bytes, f->n), &f->record);
     }
@@ -140,7 +147,8 @@ static err_t warm_lmdb_ask(warm_lookup_t *k, segment_reader_t *r, warm_found_t *
         if (e == ERR_OK && k->g->each != NULL && f.record.mark != MARK_HARD)
             k->g->each(k->g, warm_lmdb_head_object(&f), f.record.body_size);
         bool better = e == ERR_OK && warm_lmdb_better(k, mine, &f);
-        free(better ? mine->bytes : f.bytes);
+        warm_found_t *other = better ? mine : &f;
+        block_free(other->bytes, other->n);
         if (better)
             *mine = f;
         if (e == ERR_AGAIN)
@@ -165,14 +173,14 @@ static err_t warm_lmdb_ask_whole(warm_lookup_t *k, segment_t *s)
         err_t e = warm_lmdb_ask(k, &r, &mine);
         if (e != ERR_AGAIN && segment_valid(&r)) {
             if (mine.s != NULL) {
-                free(k->best.bytes);
+                block_free(k->best.bytes, k->best.n);
                 k->best = mine;
             }
             if (e == ERR_CORRUPT || e == ERR_IO)
                 warm_lmdb_condemn(s);
             return ERR_OK;
         }
-        free(mine.bytes);
+        block_free(mine.bytes, mine.n);
         if (e == ERR_AGAIN)
             return e;
     }
@@ -205,8 +213,7 @@ static err_t warm_lmdb_first(warm_found_t *f, bool nowait)
     digest_t digest = f->record.digest;
     if (f->n == whole)
         return record_sum(span_of(f->bytes, whole), f->entry.id, 0) == f->sum ? ERR_OK : ERR_CORRUPT;
-    f->bytes = mem_realloc(f->bytes, whole);
-    f->n = whole;
+    warm_lmdb_grow(f, whole);
     err_t e = warm_lmdb_chunk(f, 0, f->bytes, whole, nowait);
     if (e == ERR_OK)
         e = record_parse(span_of(f->bytes, whole), &f->record);
@@ -290,7 +297,7 @@ err_t warm_lmdb_lookup(warm_lmdb_t *l, warm_get_t *g, bool nowait, object_t **ou
         e = warm_lmdb_answer(&k, out);
     if (e == ERR_OK && g->each == NULL)
         warm_lmdb_touch(l, k.best.entry.id);
-    free(k.best.bytes);
+    block_free(k.best.bytes, k.best.n);
     for (size_t i = 0; i < n; i++)
         segment_unref(pins[i]);
     if (e == ERR_AGAIN || g->each != NULL)
