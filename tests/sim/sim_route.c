@@ -188,7 +188,7 @@ Test(sim_route, a_gateway_error_is_tried_at_another_origin)
     world_t *w = world_of(TWO, ONCE);
     uint64_t retries = metrics_total(METRIC_UPSTREAM_RETRIES);
     for (int i = 0; i < 3; i++) {
-        char path[8];
+        char path[16];
         snprintf(path, sizeof path, "/%d", i);
         world_client_t *c = world_get(w, 0, path, NULL);
         world_call_t *first = world_last_call(w);
