@@ -16,6 +16,7 @@
 #include "edge/fetch/probe.h"
 #include "edge/fetch/upstream_curl.h"
 #include "edge/fetch/upstream_h2.h"
+#include "edge/http/chars.h"
 
 enum { WORKER_TURN = 1000, WORKER_DRAIN_TURN = 10 }; /* ms that a turn waits at most */
 
@@ -216,6 +217,8 @@ worker_t *worker_new(const worker_options_t *o)
     size_t n = o->node.n + sizeof "1.1  (brink)";
     char *via = mem_alloc(n);
     snprintf(via, n, "1.1 %.*s (brink)", SPAN_ARG(o->node));
+    for (char *c = via + 4; c < via + 4 + o->node.n; c++) /* a pseudonym is a token (RFC 9110 7.6.3) */
+        *c = chars_is(*c, CHARS_TOKEN) ? *c : '-';
     w->via = span_str(via);
     return w;
 }

@@ -19,6 +19,16 @@ def test_probes():
     assert node.admin("/healthz", token=None).status == 200, "the origin's health is not the node's"
 
 
+def test_a_name_that_is_no_token():
+    """Quoted in Cache-Status, and in Via with what a token may have instead."""
+    origin = Origin()
+    origin.on("/a", body=b"x", headers={"Cache-Control": "max-age=60"})
+    node = Node(origins=[origin.url], name="pop 7")
+    r = node.get("/a")
+    assert r["via"] == "1.1 pop-7 (brink)" and origin.last("/a")["via"] == r["via"], r
+    assert r["cache-status"].startswith('"pop 7"; fwd=uri-miss'), r
+
+
 def test_metrics():
     origin, node = started(disk=True, tls=True)
     node.get("/a")
