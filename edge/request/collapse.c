@@ -453,7 +453,8 @@ static bool collapse_usable(request_t *rq, const fetch_response_t *r)
     stored_t meta = object_meta(r->object);
     const stored_t *m = &meta;
     if (r->failing)
-        return r->failure_shared && lookup_selects(rq, object_selecting(r->object));
+        return r->failure_shared && (m->flags & STORED_NO_CACHE) == 0 &&
+               lookup_selects(rq, object_selecting(r->object));
     if (!(r->sharable || r->stale_from_shield) || (rq->cc.has_authorization && (m->flags & STORED_AUTH_SHARED) == 0))
         return false;
     if (!lookup_selects(rq, object_selecting(r->object)) || (r->passing && rq->cc.has_range))

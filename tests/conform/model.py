@@ -55,6 +55,10 @@ class Plain:
     def seconds(self, name):
         return self.d.seconds(name)
 
+    def plainly(self, name):
+        """It stands there with a number that nobody could read otherwise."""
+        return any(well and re.fullmatch(r"[0-9]+", a or "") for a, well in self.d.named.get(name, []))
+
     def names(self, name):
         return self.d.names(name)
 
@@ -83,6 +87,9 @@ class Targeted:
             return (value, value)
         return (0, int(value) if kind in ("integer", "decimal") and value > 0 else
                 int(value) if kind in ("string", "token") and re.fullmatch(r"[0-9]+", value) else 0)
+
+    def plainly(self, name):
+        return name in self.m and self.m[name][0] == "integer"
 
     def names(self, name):
         return None
@@ -197,7 +204,8 @@ class Stored:
     # ---- storing: RFC 9111 3 ----
 
     def shared_with_credentials(self, r, least):
-        return r.flag("public") >= least or r.flag("must-revalidate") >= least or r.seconds("s-maxage") is not None
+        return r.flag("public") >= least or r.flag("must-revalidate") >= least or \
+            (r.plainly("s-maxage") if least == YES else r.seconds("s-maxage") is not None)
 
     def represents_target(self):
         return named_uri(self.get("content-location"), self.target) == self.target
@@ -355,7 +363,7 @@ class Stored:
             most = self.window(r, "stale-if-error")[1]
             if r.seconds("s-maxage") is None:
                 most = max(most, (own or (0, 0))[1] * 1000)
-                if unreachable and self.rules.override_ttl is None:
+                if unreachable:
                     return True
             if late <= most:
                 return True
@@ -366,7 +374,7 @@ class Stored:
         for r in readings(self.fields):
             if lines(request, "authorization") and not self.shared_with_credentials(r, YES):
                 return "authorization"
-            if self.has("set-cookie") and not (r.flag("public") == YES or r.seconds("s-maxage") is not None or r.targeted):
+            if self.has("set-cookie") and not (r.flag("public") == YES or r.plainly("s-maxage") or r.targeted):
                 return "set-cookie"
             if self.lifetime(r)[0] == 0 and not self.own_windows(r) and not self.has("etag") and not self.has("last-modified"):
                 return "useless"

@@ -275,6 +275,7 @@ Test(sim_route, a_crowd_gets_the_failure_that_it_waited_for)
         {500, "content-type: text/plain", NULL, true},
         {503, "cache-control: no-store", NULL, false},
         {503, "cache-control: private", NULL, false},
+        {503, "cache-control: no-cache, max-age=5", NULL, false}, /* RFC 9111 5.2.2.4: for no other request */
         {502, "set-cookie: a=b", NULL, false},
         {503, "vary: x-kind", "x-kind: other", false},
         {500, "cache-control: no-store", NULL, false},
