@@ -68,6 +68,12 @@ bool directives_explicit(const directives_t *d)
     return d->cc.s_maxage != CACHE_CONTROL_ABSENT || d->cc.max_age != CACHE_CONTROL_ABSENT || d->expires;
 }
 
+bool directives_lasting(const directives_t *d)
+{
+    int64_t said = d->cc.s_maxage != CACHE_CONTROL_ABSENT ? d->cc.s_maxage : d->cc.max_age;
+    return said > 0 || (said == CACHE_CONTROL_ABSENT && d->expires && !d->expires_malformed);
+}
+
 bool directives_status_heuristic(int status)
 {
     switch (status) {

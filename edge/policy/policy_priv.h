@@ -25,6 +25,7 @@ typedef struct directives {
 /* The views in cc live as long as the response's fields and the arena. */
 void directives_read(directives_t *d, const fields_t *response, arena_t *scratch);
 bool directives_explicit(const directives_t *d); /* says how long it is fresh: RFC 9111 4.2.1 */
+bool directives_lasting(const directives_t *d);  /* and says so legibly: for longer than no time, or until a date */
 
 /* RFC 9110 15.1; minus what answers an odd request rather than the resource (400, 413, 414, 431, 501): such an answer
  * would be given to everybody else for as long as the guess says. */

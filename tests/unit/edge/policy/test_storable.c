@@ -150,6 +150,10 @@ Test(storable, post)
     cr_expect_eq(decide(&rules, METHOD_POST, "", 200, DATE CC("max-age=60")), STORABLE_YES);
     cr_expect_eq(decide(&rules, METHOD_POST, "", 200, DATE LM), STORABLE_METHOD, "a guess is not enough");
     cr_expect_eq(decide(&rules, METHOD_POST, "", 200, DATE LM CC("public")), STORABLE_METHOD);
+    cr_expect_eq(decide(&rules, METHOD_POST, "", 200, DATE LM CC("max-age=1m")), STORABLE_METHOD, "nor is rubbish");
+    cr_expect_eq(decide(&rules, METHOD_POST, "", 200, DATE CC("s-maxage=60")), STORABLE_YES);
+    cr_expect_eq(decide(&rules, METHOD_POST, "", 200, DATE "expires: Sun, 06 Nov 1994 08:50:37 GMT\n"), STORABLE_YES);
+    cr_expect_eq(decide(&rules, METHOD_POST, "", 200, DATE LM "expires: soon\n"), STORABLE_METHOD);
     cr_expect_eq(decide(&rules, METHOD_POST, "", 201, DATE CC("max-age=60")), STORABLE_METHOD);
     cr_expect_eq(decide(&rules, METHOD_POST, "", 200, DATE CC("max-age=60, private")), STORABLE_PRIVATE);
 }
