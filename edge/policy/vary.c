@@ -291,8 +291,8 @@ static bool match(span_t packed, const fields_t *request, arena_t *scratch, bool
 {
     span_t language = take_language(&packed), name, stored, asked;
     while (next_entry(&packed, &name, &stored)) {
-        if (normalise(name, request, scratch, &asked) && (asked.p == NULL) == (stored.p == NULL) &&
-            span_eq(asked, stored))
+        if (normalise(name, request, scratch, &asked) &&
+            (asked.p == NULL || stored.p == NULL ? asked.p == stored.p : span_eq(asked, stored)))
             continue;
         if (!by_language || !span_eq(name, SPAN("accept-language")) || !language_preferred(language, request, scratch))
             return false;
