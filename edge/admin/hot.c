@@ -28,7 +28,7 @@ typedef struct hot_window {
 typedef struct hot_worker {
     _Alignas(64) int64_t second; /* its own thread's */
     unsigned in_second;
-    pthread_mutex_t mutex; /* guards the windows */
+    pthread_mutex_t mutex;  /* guards the windows */
     hot_window_t window[2]; /* by number, even and odd */
 } hot_worker_t;
 
@@ -172,11 +172,11 @@ char *hot_json(hot_t *h, size_t most, msec_t boot, size_t *length)
     json_t *urls = json_array();
     for (size_t i = 0; i < n && i < most; i++) {
         double counted = (double)(all[i].count - all[i].over);
-        json_array_append_new(
-            urls, json_pack("{s:o, s:f, s:f, s:f, s:f}", "url", admin_json_text(span_of(all[i].url, all[i].n)), "requests_per_second",
-                            (double)all[i].count / seconds, "at_least", counted / seconds, "hit_ratio",
-                            counted > 0 ? (double)all[i].hits / counted : 0.0, "bytes_per_second",
-                            (double)all[i].bytes / seconds));
+        json_array_append_new(urls, json_pack("{s:o, s:f, s:f, s:f, s:f}", "url",
+                                              admin_json_text(span_of(all[i].url, all[i].n)), "requests_per_second",
+                                              (double)all[i].count / seconds, "at_least", counted / seconds,
+                                              "hit_ratio", counted > 0 ? (double)all[i].hits / counted : 0.0,
+                                              "bytes_per_second", (double)all[i].bytes / seconds));
     }
     free(all);
     json_t *j = json_pack("{s:f, s:o}", "seconds", seconds, "urls", urls);

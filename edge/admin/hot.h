@@ -1,6 +1,6 @@
 /* Which URLs are asked for most right now, for GET /v1/top: a sketch of bounded size a worker (Space-Saving: HOT_KEYS
- * counters; whoever has none takes the smallest one over, with its count), over the last HOT_WINDOW and what there is of
- * the present one. Of a busy worker's requests one in HOT_SAMPLE is looked at, and counts for so many.
+ * counters; whoever has none takes the smallest one over, with its count), over the last HOT_WINDOW and what there is
+ * of the present one. Of a busy worker's requests one in HOT_SAMPLE is looked at, and counts for so many.
  *
  * Threads: hot_count for a worker only on its thread; hot_handle on any. */
 #ifndef BRINK_ADMIN_HOT_H

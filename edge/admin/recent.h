@@ -1,10 +1,10 @@
 /* The last lines of the access log in memory, for GET /v1/log, wherever the log itself goes, if anywhere.
  *
- * Whoever follows asks again with the number that the last answer gave: the node keeps nothing for a reader, so a slow one
- * costs nothing, and is told how many lines went by before it came.
+ * Whoever follows asks again with the number that the last answer gave: the node keeps nothing for a reader, so a slow
+ * one costs nothing, and is told how many lines went by before it came.
  *
- * Lines are kept while somebody asks (and for RECENT_WATCHED after), and always where the log is written as JSON anyway.
- * At most RECENT_LINES of them in RECENT_BYTES; the oldest go.
+ * Lines are kept while somebody asks (and for RECENT_WATCHED after), and always where the log is written as JSON
+ * anyway. At most RECENT_LINES of them in RECENT_BYTES; the oldest go.
  *
  * Threads: recent_add on the log's writer only; everything else on any. */
 #ifndef BRINK_ADMIN_RECENT_H

@@ -35,8 +35,9 @@ static err_t coded_insert(store_t *s, const object_t *o, coding_t c, body_t *bod
         body_unref(body);
         return ERR_TOO_BIG;
     }
-    object_t *coded = object_restore(coded_digest(o->digest, c), object_variant(o), object_key(o), o->uri_at, o->uri_len,
-                                     object_selecting(o), &meta, o->stamp.began, fields, body, object_tags(o), o->tags_n);
+    object_t *coded =
+        object_restore(coded_digest(o->digest, c), object_variant(o), object_key(o), o->uri_at, o->uri_len,
+                       object_selecting(o), &meta, o->stamp.began, fields, body, object_tags(o), o->tags_n);
     /* "on disk": it isn't worth a write, however often it is hit */
     atomic_fetch_or_explicit(&coded->flags, OBJECT_CODED | OBJECT_ON_DISK, memory_order_relaxed);
     err_t err = store_insert(s, coded, 0);

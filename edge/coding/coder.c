@@ -75,8 +75,8 @@ static unsigned coder_do(coder_t *c, const coder_job_t *j)
         atomic_fetch_or_explicit(&o->flags, OBJECT_DENSE, memory_order_relaxed);
         outcome = LABEL_CODER_DENSE;
     } else if (err == ERR_OK && !object_dead(o)) {
-        outcome = coded_keep(c->store, o, j->coding, span_of(out.p, out.n)) == ERR_OK ? LABEL_CODER_KEPT
-                                                                                      : LABEL_CODER_BUDGET;
+        outcome =
+            coded_keep(c->store, o, j->coding, span_of(out.p, out.n)) == ERR_OK ? LABEL_CODER_KEPT : LABEL_CODER_BUDGET;
     }
     free(out.p);
     return outcome;

@@ -1,6 +1,6 @@
-/* The levels were measured with 100 KB of JSON on one core (README.md): live ones cost about a millisecond or less, kept
- * ones what a hot object is worth. Windows are small for live ones, so that many fit in memory: a window beyond the body
- * gives nothing. */
+/* The levels were measured with 100 KB of JSON on one core (README.md): live ones cost about a millisecond or less,
+ * kept ones what a hot object is worth. Windows are small for live ones, so that many fit in memory: a window beyond
+ * the body gives nothing. */
 #include "edge/coding/encoder.h"
 
 #include <brotli/encode.h>
@@ -12,9 +12,9 @@
 #include "edge/base/mem.h"
 
 enum {
-    ENCODER_ROOM = 16 * 1024,     /* output that is made room for at first */
-    ENCODER_GZIP_WRAP = 16,       /* zlib: a gzip head and trailer, RFC 1952 */
-    ENCODER_GZIP_MEMORY = 8,      /* zlib's default */
+    ENCODER_ROOM = 16 * 1024, /* output that is made room for at first */
+    ENCODER_GZIP_WRAP = 16,   /* zlib: a gzip head and trailer, RFC 1952 */
+    ENCODER_GZIP_MEMORY = 8,  /* zlib's default */
     ENCODER_GZIP_BYTES = 272 * 1024
 };
 
@@ -26,8 +26,8 @@ typedef struct encoder_level {
 static const encoder_level_t encoder_levels[CODINGS][2] = {
     [CODING_ZSTD] = {[ENCODER_LIVE] = {3, 17, 1792 * 1024}, [ENCODER_KEPT] = {8, 20, 10 * 1024 * 1024}},
     [CODING_BR] = {[ENCODER_LIVE] = {4, 17, 2560 * 1024}, [ENCODER_KEPT] = {6, 20, 8 * 1024 * 1024}},
-    [CODING_GZIP] = {[ENCODER_LIVE] = {5, MAX_WBITS, ENCODER_GZIP_BYTES},
-                     [ENCODER_KEPT] = {8, MAX_WBITS, ENCODER_GZIP_BYTES}},
+    [CODING_GZIP] =
+        {[ENCODER_LIVE] = {5, MAX_WBITS, ENCODER_GZIP_BYTES}, [ENCODER_KEPT] = {8, MAX_WBITS, ENCODER_GZIP_BYTES}},
 };
 
 struct encoder {
@@ -111,7 +111,8 @@ static bool encoder_room(encoded_t *out)
 /* Each takes of `in` and fills what room there is; *done: nothing of what was asked for is left. */
 static bool encoder_step_gzip(encoder_t *e, span_t *in, encoder_end_t end, encoded_t *out, bool *done)
 {
-    static const int flush[] = {[ENCODER_MORE] = Z_NO_FLUSH, [ENCODER_FLUSH] = Z_SYNC_FLUSH, [ENCODER_FINISH] = Z_FINISH};
+    static const int flush[] = {
+        [ENCODER_MORE] = Z_NO_FLUSH, [ENCODER_FLUSH] = Z_SYNC_FLUSH, [ENCODER_FINISH] = Z_FINISH};
     size_t take = in->n < UINT32_MAX ? in->n : UINT32_MAX, room = out->room - out->n;
     room = room < UINT32_MAX ? room : UINT32_MAX;
     bool all = take == in->n;

@@ -147,8 +147,7 @@ span_t coding_tag_held(const fields_t *request, span_t etag, span_t otherwise, a
         while (coding_next_tag(&line, &tag)) {
             if (span_eq(tag, otherwise))
                 return otherwise;
-            if (held.p == NULL &&
-                (span_eq(tag, etag) || (coding_untag(tag, arena, &bare) && span_eq(bare, etag))))
+            if (held.p == NULL && (span_eq(tag, etag) || (coding_untag(tag, arena, &bare) && span_eq(bare, etag))))
                 held = tag;
         }
     return held.p != NULL ? held : otherwise;

@@ -4,8 +4,8 @@
  * A coded form may not share a strong validator with the identity form (RFC 9110 8.8.3.3), and two runs of a coder need
  * not give the same bytes. So where the origin's tag is strong, "abc" becomes W/"abc-gzip": weak, so nobody puts bytes
  * of two forms together, and named, so that it can be turned back into what the origin knows, for If-None-Match and
- * (which no weak tag of an origin's could do) If-Match. A weak tag stays as it is: it says no more than that the content
- * means the same. */
+ * (which no weak tag of an origin's could do) If-Match. A weak tag stays as it is: it says no more than that the
+ * content means the same. */
 #ifndef BRINK_HTTP_CODING_H
 #define BRINK_HTTP_CODING_H
 
@@ -27,8 +27,8 @@ bool coding_untag(span_t tag, arena_t *arena, span_t *bare);
 /* The request's fields with the identity form's tags beside those of coded forms in If-None-Match and If-Match; `out`
  * gets views, its array and what is new from the arena. False: there are none, and `out` isn't set. */
 bool coding_untag_fields(const fields_t *request, arena_t *arena, fields_t *out);
-/* Of an answer 304 to this request, for an identity form tagged `etag`: the tag of the form that the client says it has;
- * `otherwise` when it names none of them. */
+/* Of an answer 304 to this request, for an identity form tagged `etag`: the tag of the form that the client says it
+ * has; `otherwise` when it names none of them. */
 span_t coding_tag_held(const fields_t *request, span_t etag, span_t otherwise, arena_t *arena);
 
 #endif

@@ -1,7 +1,7 @@
-/* By type: text, and what is text in disguise or has no coding of its own. Images, video, archives and WOFF are coded by
- * themselves. A stream of events isn't coded: each lives for hours, and would hold a coder for a few bytes a minute. A
- * digest of the content (RFC 9530, Content-MD5) speaks of the bytes as the origin sent them and may be signed, so these
- * are left as they are. */
+/* By type: text, and what is text in disguise or has no coding of its own. Images, video, archives and WOFF are coded
+ * by themselves. A stream of events isn't coded: each lives for hours, and would hold a coder for a few bytes a minute.
+ * A digest of the content (RFC 9530, Content-MD5) speaks of the bytes as the origin sent them and may be signed, so
+ * these are left as they are. */
 #include "edge/policy/codable.h"
 
 #include "edge/http/cache_control.h"
@@ -74,8 +74,7 @@ codable_t codable_decide(int status, const fields_t *response)
         return CODABLE_STATUS;
     if (fields_has(response, SPAN("content-encoding")))
         return CODABLE_CODED;
-    if (fields_count(response, SPAN("content-type")) != 1 ||
-        !codable_type(fields_get(response, SPAN("content-type"))))
+    if (fields_count(response, SPAN("content-type")) != 1 || !codable_type(fields_get(response, SPAN("content-type"))))
         return CODABLE_TYPE;
     if (cache_control_parse(&cc, response, SPAN("cache-control")) && (cc.flags & CACHE_CONTROL_NO_TRANSFORM) != 0)
         return CODABLE_NO_TRANSFORM;

@@ -5,9 +5,9 @@
  *   live   it is coded while it is sent, a slice for each turn of the loop, flushed so that a body that arrives slowly
  *          is seen as soon as it comes; a hit that is answered so has the coded form made for those who come after it
  *
- * Live coders take memory from the budget, and there are so many of them at most; whoever comes then gets the body as it
- * is. Ranges are always those of the identity form, which has an entity tag of its own: nobody can put bytes of
- * two forms together. */
+ * Live coders take memory from the budget, and there are so many of them at most; whoever comes then gets the body as
+ * it is. Ranges are always those of the identity form, which has an entity tag of its own: nobody can put bytes of two
+ * forms together. */
 #include <stdlib.h>
 
 #include "edge/base/mem.h"
@@ -71,8 +71,8 @@ encode_told_t encode_explain(const request_t *rq, const object_t *o, const store
     else if (encode_dense(o))
         told.why = (why_rule_t){"dense", "site", "it was tried, and the body became no smaller", "as it is"};
     else if ((told.coding = encode_wanted(rq, o)) == CODING_IDENTITY)
-        told.why = (why_rule_t){"accept-encoding", "RFC 9110 12.5.3", "the request wants no coding of the site's",
-                                "as it is"};
+        told.why =
+            (why_rule_t){"accept-encoding", "RFC 9110 12.5.3", "the request wants no coding of the site's", "as it is"};
     if (told.coding == CODING_IDENTITY)
         return told;
     object_t *coded = coded_peek(rq->env->store, o, told.coding);

@@ -26,7 +26,8 @@ static char *text(void)
 static size_t inflated(const world_client_t *c, const char *body)
 {
     char *out = mem_alloc(TEXT + 64);
-    z_stream z = {.next_in = (Bytef *)c->body, .avail_in = (uInt)c->n, .next_out = (Bytef *)out, .avail_out = TEXT + 64};
+    z_stream z = {
+        .next_in = (Bytef *)c->body, .avail_in = (uInt)c->n, .next_out = (Bytef *)out, .avail_out = TEXT + 64};
     cr_assert_eq(inflateInit2(&z, 31), Z_OK);
     int r = inflate(&z, Z_SYNC_FLUSH);
     cr_expect(c->done ? r == Z_STREAM_END : r == Z_OK || r == Z_BUF_ERROR, "%d", r);
@@ -106,7 +107,8 @@ Test(sim_encode, hits_are_coded_once)
     cr_expect(tagged(c, "W/\"v1-gzip\"") && world_says(c, "x-cache", "HIT"));
     cr_expect_eq(coder_waiting(w->coder), 0);
     world_client_t *head = world_request(w, 0, "HEAD", "/a", GZIP, NULL);
-    cr_expect(head->n == 0 && head->content_length == c->content_length && world_says(head, "content-encoding", "gzip"));
+    cr_expect(head->n == 0 && head->content_length == c->content_length &&
+              world_says(head, "content-encoding", "gzip"));
     is_plain(world_get(w, 0, "/a", "accept-encoding: identity, gzip;q=0.5"), 200, TEXT);
     is_plain(world_get(w, 0, "/a", GZIP "\ncache-control: no-transform"), 200, TEXT);
     cr_expect_eq(w->calls, 1);
@@ -135,7 +137,8 @@ Test(sim_encode, purged_replaced_and_freshened)
         *p = *p == 'l' ? 'L' : *p;
     world_client_t *c = world_get(w, 0, "/a", GZIP);
     cr_assert(!c->head, "purged: the coded form, too");
-    world_answer(w, world_last_call(w), 200, "cache-control: s-maxage=60\netag: \"v2\"\ncontent-type: text/plain", body);
+    world_answer(w, world_last_call(w), 200, "cache-control: s-maxage=60\netag: \"v2\"\ncontent-type: text/plain",
+                 body);
     is_gzip(c, body, false);
     world_client_t *d = world_get(w, 0, "/a", GZIP);
     is_gzip(d, body, false);
@@ -240,7 +243,8 @@ Test(sim_encode, what_is_stored_for_nobody_is_coded_too)
     char *body = text();
     world_t *w = world_new("    rules: [{path: \"/api/**\", cache: false}]", NULL);
     world_client_t *a = world_get(w, 0, "/api/x", GZIP);
-    world_answer(w, world_last_call(w), 200, "cache-control: private\netag: \"p\"\nset-cookie: a=b\ncontent-type: application/json", body);
+    world_answer(w, world_last_call(w), 200,
+                 "cache-control: private\netag: \"p\"\nset-cookie: a=b\ncontent-type: application/json", body);
     is_gzip(a, body, false);
     cr_expect(tagged(a, "W/\"p-gzip\""));
 
@@ -317,8 +321,10 @@ Test(sim_encode, what_origins_vary_on_stays)
     world_t *w = world_new(NULL, NULL);
     static const struct {
         const char *says, *sent;
-    } rows[] = {{"vary: Cookie", "Cookie, Accept-Encoding"}, {"vary: accept-encoding", "accept-encoding"},
-                {"vary: Cookie\nvary: Accept-Encoding, X", "Cookie"}, {"vary: *", "*"}};
+    } rows[] = {{"vary: Cookie", "Cookie, Accept-Encoding"},
+                {"vary: accept-encoding", "accept-encoding"},
+                {"vary: Cookie\nvary: Accept-Encoding, X", "Cookie"},
+                {"vary: *", "*"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char path[16], lines[256];
         snprintf(path, sizeof path, "/%zu", i);
@@ -379,4 +385,3 @@ Test(sim_encode, back_from_disk)
     world_free(w);
     free(body);
 }
-

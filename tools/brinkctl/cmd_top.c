@@ -1,5 +1,5 @@
-/* top: what a node is doing right now. Two looks at its metrics, an interval apart, and what happened between them; what
- * is asked for most it tells itself (/v1/top). The picture is made as JSON first, which is what --json prints. */
+/* top: what a node is doing right now. Two looks at its metrics, an interval apart, and what happened between them;
+ * what is asked for most it tells itself (/v1/top). The picture is made as JSON first, which is what --json prints. */
 #include "tools/brinkctl/cmd.h"
 
 #include <stdio.h>

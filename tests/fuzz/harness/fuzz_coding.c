@@ -1,5 +1,5 @@
-/* Accept-Encoding and entity tags of coded forms: what is chosen was offered and not refused, and a tag that is made can
- * be turned back. The first byte splits the input into both. */
+/* Accept-Encoding and entity tags of coded forms: what is chosen was offered and not refused, and a tag that is made
+ * can be turned back. The first byte splits the input into both. */
 #include <stdlib.h>
 
 #include "edge/base/check.h"

@@ -86,7 +86,8 @@ Test(hot, a_flood_of_others_and_a_busy_worker)
     memset(long_url, 'x', sizeof long_url);
     for (msec_t t = 0; t < 4000; t++)
         for (int i = 0; i < 50; i++) {
-            ask(h, 0, i % 5 == 0 ? "a/hot" : (snprintf(other, sizeof other, "a/%lld", (long long)t * 50 + i), other), true, t);
+            ask(h, 0, i % 5 == 0 ? "a/hot" : (snprintf(other, sizeof other, "a/%lld", (long long)t * 50 + i), other),
+                true, t);
             if (i == 7)
                 hot_count(h, 0, hash_digest(SPAN("long")), span_of(long_url, sizeof long_url), true, 1, t);
         }

@@ -26,7 +26,8 @@ static object_t *response(const char *path, uint64_t began, msec_t at, size_t n,
     cr_assert_eq(body_append(body, span_of(p, n), NULL), ERR_OK);
     free(p);
     body_end(body, BODY_COMPLETE);
-    stored_t meta = {.status = 200, .flags = STORED_CODABLE, .response_time = at, .date = at, .content_length = (int64_t)n};
+    stored_t meta = {
+        .status = 200, .flags = STORED_CODABLE, .response_time = at, .date = at, .content_length = (int64_t)n};
     object_t *o = object_new(&key, SPAN_NONE, &meta, began, fields, body, NULL, 0);
     arena_release(&a);
     return o;
@@ -76,8 +77,9 @@ Test(coder, a_form_belongs_to_one_response)
 {
     store_t *s = store(32 << 20);
     coder_t *c = coder_open(s, false);
-    object_t *o = response("/a", 1, 1000, 100000, false), *other[] = {
-        response("/a", 2, 1000, 100000, false), response("/a", 1, 1001, 100000, false), response("/b", 1, 1000, 100000, false)};
+    object_t *o = response("/a", 1, 1000, 100000, false),
+             *other[] = {response("/a", 2, 1000, 100000, false), response("/a", 1, 1001, 100000, false),
+                         response("/b", 1, 1000, 100000, false)};
     cr_assert_eq(store_insert(s, o, 0), ERR_OK);
     coder_ask(c, o, CODING_GZIP);
     coder_work(c);

@@ -24,7 +24,8 @@ static char *text(void)
 static size_t decode(coding_t c, const encoded_t *in, char *out, size_t room)
 {
     if (c == CODING_GZIP) {
-        z_stream z = {.next_in = (Bytef *)in->p, .avail_in = (uInt)in->n, .next_out = (Bytef *)out, .avail_out = (uInt)room};
+        z_stream z = {
+            .next_in = (Bytef *)in->p, .avail_in = (uInt)in->n, .next_out = (Bytef *)out, .avail_out = (uInt)room};
         cr_assert_eq(inflateInit2(&z, 31), Z_OK);
         int r = inflate(&z, Z_SYNC_FLUSH);
         cr_assert(r == Z_OK || r == Z_STREAM_END || r == Z_BUF_ERROR, "%d", r);
@@ -65,8 +66,9 @@ Test(encoder, round_trips)
                     cr_assert_not_null(enc);
                     for (size_t at = 0; at < TEXT; at += piece) {
                         size_t n = TEXT - at < piece ? TEXT - at : piece;
-                        cr_assert_eq(encoder_put(enc, span_of(in + at, n), at + n == TEXT ? ENCODER_FINISH : ENCODER_MORE, &e),
-                                     ERR_OK);
+                        cr_assert_eq(
+                            encoder_put(enc, span_of(in + at, n), at + n == TEXT ? ENCODER_FINISH : ENCODER_MORE, &e),
+                            ERR_OK);
                     }
                     encoder_free(enc);
                     cr_expect_eq(decode((coding_t)c, &e, out, TEXT + 64), TEXT);

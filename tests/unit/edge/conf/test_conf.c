@@ -182,6 +182,7 @@ Test(conf, everything_set)
     cr_assert_eq(s->key.cookies_n, 1);
     cr_assert_eq(s->compress_n, 1);
     cr_assert_eq(s->compress[0], CODING_GZIP);
+    cr_assert_not(warned(c, "compress"));
     cr_assert_eq(c->upstream.retries, 0);
     cr_assert(c->shield.present);
     cr_assert(span_eq(c->shield.secret, SPAN("0123456789abcdef0123456789abcdef")));

@@ -71,7 +71,11 @@ Test(coding, tags)
     static const struct {
         const char *identity, *coded;
     } rows[] = {
-        {"\"abc\"", "W/\"abc-gzip\""}, {"\"\"", "W/\"-gzip\""}, {"W/\"abc\"", "W/\"abc\""}, {"bare", "bare"}, {"\"", "\""},
+        {"\"abc\"", "W/\"abc-gzip\""},
+        {"\"\"", "W/\"-gzip\""},
+        {"W/\"abc\"", "W/\"abc\""},
+        {"bare", "bare"},
+        {"\"", "\""},
     };
     arena_t a;
     arena_init(&a, 0);
@@ -84,7 +88,8 @@ Test(coding, tags)
     }
     cr_expect_null(coding_tag(SPAN_NONE, CODING_BR, &a).p);
     cr_expect(span_eq(coding_tag(SPAN("\"a\""), CODING_IDENTITY, &a), SPAN("\"a\"")));
-    static const char *const others[] = {"\"abc-gzip\"", "W/\"abc-deflate\"", "W/\"abcgzip\"", "W/", "W/\"", "", "W/\"gzip\""};
+    static const char *const others[] = {"\"abc-gzip\"", "W/\"abc-deflate\"", "W/\"abcgzip\"", "W/", "W/\"", "",
+                                         "W/\"gzip\""};
     span_t bare;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         cr_expect(!coding_untag(span_str(others[i]), &a, &bare), "%s", others[i]);
@@ -120,7 +125,8 @@ Test(coding, a_304_names_the_form_that_the_client_holds)
     field_t v[] = {{SPAN("if-none-match"), SPAN("\"z\", W/\"a-br\", \"a\"")}};
     fields_t f = {.v = v, .n = 1};
     span_t etag = SPAN("\"a\"");
-    cr_expect(span_eq(coding_tag_held(&f, etag, SPAN("W/\"a-gzip\""), &a), SPAN("W/\"a-br\"")), "not the one it would get");
+    cr_expect(span_eq(coding_tag_held(&f, etag, SPAN("W/\"a-gzip\""), &a), SPAN("W/\"a-br\"")),
+              "not the one it would get");
     cr_expect(span_eq(coding_tag_held(&f, etag, etag, &a), etag), "what it would get, where it has that");
     v[0].value = SPAN("*");
     cr_expect(span_eq(coding_tag_held(&f, etag, SPAN("W/\"a-gzip\""), &a), SPAN("W/\"a-gzip\"")));
@@ -141,8 +147,9 @@ Test(weighted, members)
     static const struct {
         const char *text;
         int weight; /* -1: refused */
-    } rows[] = {{"a", 1000},      {"a;q=1", 1000},  {"a; q=0.5", 500}, {"a ;Q=0.123", 123}, {"a;q=1.000", 1000}, {"a;q=0.", 0},
-                {"a;q=1.001", -1}, {"a;q=0.1234", -1}, {"a;q=", -1},     {"a;q=.5", -1},      {"a;x=1", -1},       {"a;q", -1}};
+    } rows[] = {{"a", 1000},         {"a;q=1", 1000}, {"a; q=0.5", 500}, {"a ;Q=0.123", 123},
+                {"a;q=1.000", 1000}, {"a;q=0.", 0},   {"a;q=1.001", -1}, {"a;q=0.1234", -1},
+                {"a;q=", -1},        {"a;q=.5", -1},  {"a;x=1", -1},     {"a;q", -1}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         bool read = weighted_read(span_str(rows[i].text), &name, &w);
         cr_expect_eq(read, rows[i].weight >= 0, "%s", rows[i].text);

@@ -36,7 +36,8 @@ Test(codable, rows)
         {"text/css", "digest", "sha-256=x", CODABLE_DIGEST},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        field_t v[] = {{SPAN("content-type"), span_str(rows[i].type)}, {span_str(rows[i].name), span_str(rows[i].value)}};
+        field_t v[] = {{SPAN("content-type"), span_str(rows[i].type)},
+                       {span_str(rows[i].name), span_str(rows[i].value)}};
         fields_t f = {.v = v, .n = rows[i].name != NULL ? 2 : 1};
         codable_t is = codable_decide(200, &f);
         cr_expect_eq(is, rows[i].is, "%s, %s: %s", rows[i].type, rows[i].name, codable_word(is));
