@@ -15,6 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     span_t all = span_of((const char *)data + 1, size - 1);
     size_t cut = data[0] < all.n ? data[0] : all.n;
     span_t accepted = span_upto(all, cut), tags = span_from(all, cut);
+    if (!fields_value_valid(accepted) || !fields_value_valid(tags))
+        return 0; /* no message has such */
     field_t v[] = {{SPAN("accept-encoding"), accepted}, {SPAN("if-none-match"), tags}, {SPAN("if-match"), tags}};
     fields_t f = {.v = v, .n = 3}, out;
     coding_t c = coding_choose(&f, offered, 2);
