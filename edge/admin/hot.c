@@ -28,6 +28,7 @@ typedef struct hot_window {
 typedef struct hot_worker {
     _Alignas(64) int64_t second; /* its own thread's */
     unsigned in_second;
+    uint64_t random;
     pthread_mutex_t mutex;  /* guards the windows */
     hot_window_t window[2]; /* by number, even and odd */
 } hot_worker_t;
@@ -46,8 +47,10 @@ hot_t *hot_new(unsigned workers, msec_t boot)
     h->worker = aligned_alloc(64, workers * sizeof *h->worker);
     CHECK(h->worker != NULL);
     memset(h->worker, 0, workers * sizeof *h->worker);
-    for (unsigned i = 0; i < workers; i++)
+    for (unsigned i = 0; i < workers; i++) {
+        h->worker[i].random = i + 1;
         pthread_mutex_init(&h->worker[i].mutex, NULL);
+    }
     return h;
 }
 
@@ -89,6 +92,15 @@ static hot_key_t *hot_find(hot_window_t *w, digest_t digest, span_t url)
     return k;
 }
 
+/* By chance, since clients ask in rounds (a page and what is on it): every sixteenth might always be the same. */
+static uint64_t hot_random(hot_worker_t *w)
+{
+    w->random ^= w->random << 13;
+    w->random ^= w->random >> 7;
+    w->random ^= w->random << 17;
+    return w->random >> 32;
+}
+
 void hot_count(hot_t *h, unsigned worker, digest_t digest, span_t url, bool hit, uint64_t bytes, msec_t boot)
 {
     hot_worker_t *w = &h->worker[worker];
@@ -98,7 +110,7 @@ void hot_count(hot_t *h, unsigned worker, digest_t digest, span_t url, bool hit,
     }
     unsigned weight = 1;
     if (++w->in_second > HOT_ALL) {
-        if (w->in_second % HOT_SAMPLE != 0)
+        if (hot_random(w) % HOT_SAMPLE != 0)
             return;
         weight = HOT_SAMPLE;
     }

@@ -99,6 +99,20 @@ Test(hot, a_flood_of_others_and_a_busy_worker)
     hot_free(h);
 }
 
+/* Clients that ask in rounds whose length divides what is looked at. */
+Test(hot, rounds)
+{
+    hot_t *h = hot_new(1, 0);
+    for (msec_t t = 0; t < 4000; t++)
+        for (int i = 0; i < 32; i++)
+            ask(h, 0, i % 4 == 0 ? "a/x" : "a/y", true, t);
+    json_t *j = told(h, 10, 4000);
+    is(url(j, 0), "a/y", 24000, 4000);
+    is(url(j, 1), "a/x", 8000, 3000);
+    json_decref(j);
+    hot_free(h);
+}
+
 Test(hot, any_bytes)
 {
     hot_t *h = hot_new(1, 0);
