@@ -21,7 +21,7 @@ http {{ log_format short '$server_protocol $connection $request_uri $status'; ac
   client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3; uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;
   expires 1h;
   {secure if tls else ""}
-  server {{ listen 127.0.0.1:{clear} http2; root {root}; }} }}
+  server {{ listen 127.0.0.1:{clear} http2; root {root}; location /unnamed/ {{ alias {root}/; etag off; add_header Last-Modified ""; }} }} }}
 """)
     Process("nginx", ["nginx", "-e", "stderr", "-p", folder, "-c", os.path.join(folder, "nginx.conf")], folder)
 
@@ -131,8 +131,8 @@ def resident(node):
         return int(f.read().split()[1]) * 4096
 
 
-def test_a_body_larger_than_may_be_stored_survives_a_cut_in_bounded_memory():
-    """40 MB from nginx through a connection that is cut at 20 MB, to a reader that takes its time. BRINK_BIG: so many MB."""
+def big():
+    """A directory with big.bin of 40 MB, or BRINK_BIG: its size, its digest."""
     size = int(os.environ.get("BRINK_BIG", "40")) * 1_000_000
     root, digest = os.path.join(temp_dir(), "www"), hashlib.sha256()
     os.mkdir(root)
@@ -142,6 +142,31 @@ def test_a_body_larger_than_may_be_stored_survives_a_cut_in_bounded_memory():
             piece = n.to_bytes(8, "big") + block[8:]
             out.write(piece)
             digest.update(piece)
+    return root, size, digest.digest()
+
+
+def received(c, path, size, each=lambda: None):
+    """Asks for it: (bytes that came until the end or a cut, their digest)."""
+    c.request(path)
+    r = c.head()
+    assert r.status == 200 and int(r["content-length"]) == size, r
+    got, n = hashlib.sha256(c.buffer), len(c.buffer)
+    while n < size:
+        try:
+            data = c.sock.recv(1 << 20)
+        except ConnectionError:
+            break
+        if not data:
+            break
+        got.update(data)
+        n += len(data)
+        each()
+    return n, got.digest()
+
+
+def test_a_body_larger_than_may_be_stored_survives_a_cut_in_bounded_memory():
+    """From nginx through a connection that is cut in the middle, to a reader that takes its time."""
+    root, size, digest = big()
     port, clear, _ = nginx(root, True)
     for scheme, http2, tiers in (("h2c", True, 1), ("https", True, 1), ("https", False, 1), ("h2c", True, 2)):
         proxy = Fault(clear if scheme == "h2c" else port, scheme, "127.0.0.1" if scheme == "h2c" else "localhost")
@@ -150,27 +175,47 @@ def test_a_body_larger_than_may_be_stored_survives_a_cut_in_bounded_memory():
         nodes = [Node(origins=[proxy.url], name="shield-1", tier=tiers == 2, **more)]
         if tiers == 2:
             nodes.append(Node(origins=[proxy.url], shield=nodes[:1], **more))
-        before, most, got = [resident(n) for n in nodes], [0] * tiers, hashlib.sha256()
+        before, most = [resident(n) for n in nodes], [0] * tiers
+
+        def each():
+            if proxy.connections > 1:
+                proxy.become("pass")
+            most[:] = [max(m, resident(node) - b) for m, node, b in zip(most, nodes, before)]
+            time.sleep(0.0005)
+
         with nodes[-1].conn(timeout=60) as c:
-            c.request("/big.bin")
-            r = c.head()
-            assert r.status == 200 and int(r["content-length"]) == size, r
-            got.update(c.buffer)
-            n = len(c.buffer)
-            while n < size:
-                data = c.sock.recv(1 << 20)
-                assert data, f"{scheme}: cut after {n} bytes"
-                got.update(data)
-                n += len(data)
-                if proxy.connections > 1:
-                    proxy.become("pass")
-                most = [max(m, resident(node) - b) for m, node, b in zip(most, nodes, before)]
-                time.sleep(0.0005)
-        assert got.digest() == digest.digest(), "whole, and other bytes"
+            n, got = received(c, "/big.bin", size, each)
+        assert n == size, f"{scheme}: cut after {n} bytes"
+        assert got == digest, "whole, and other bytes"
         assert sum(node.metric("brink_upstream_resumes_total") for node in nodes) == 1
         assert SANITIZED or max(most) < 16_000_000, f"{scheme}: {most} bytes more"
         if os.environ.get("BRINK_BIG"):
             print(f"  {scheme}{'' if http2 else ' HTTP/1.1'}, {tiers} tier(s): {n} bytes whole, memory + {max(most) / 1e6:.1f} MB")
+
+
+def test_a_large_body_that_cannot_be_resumed_is_cut_and_not_stored():
+    """The same without any validator, over two tiers, in memory's way and on the disk's."""
+    root, size, digest = big()
+    _, clear, log = nginx(root, False)
+    for disk in (None, "2GiB"):
+        proxy = Fault(clear, "h2c")
+        proxy.become("cut", after=size // 2)
+        shield = Node(origins=[proxy.url], name="shield-1", tier=True, workers=1, disk=disk)
+        edge = Node(origins=[proxy.url], shield=[shield], workers=1, disk=disk, config={"shield": {"fallback": "none"}})
+        with edge.conn(timeout=60) as c:
+            n, _ = received(c, "/unnamed/big.bin", size)
+        assert 0 < n < size, n
+        assert sum(node.metric("brink_upstream_resumes_total") for node in (shield, edge)) == 0
+        proxy.become("pass")
+        before = len(lines(log))
+        with edge.conn(timeout=60) as c:
+            n, got = received(c, "/unnamed/big.bin", size)
+        assert n == size and got == digest, f"{n} bytes"
+        assert len(lines(log)) == before + 1, "something of it had been stored"
+        if os.environ.get("BRINK_BIG"):
+            print(f"  cut visibly, nothing stored; disk: {disk}")
+        edge.stop()
+        shield.stop()
 
 
 def test_without_a_strong_validator_the_cut_is_visible():
