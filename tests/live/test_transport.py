@@ -8,8 +8,8 @@ from harness import *
 FRESH = {"Cache-Control": "max-age=600"}
 
 
-def nginx(root, tls):
-    """nginx with HTTP/2: (TLS port or None, cleartext HTTP/2 port, its access log)."""
+def nginx(root, tls, more=""):
+    """nginx with HTTP/2, and what is said besides: (TLS port or None, cleartext HTTP/2 port, its access log)."""
     folder, port, clear = temp_dir("brink-nginx-"), free_port(), free_port()
     certificate, key = authority().certificate(["localhost", "127.0.0.1"])
     user = "user root;" if os.getuid() == 0 else ""
@@ -21,7 +21,8 @@ http {{ log_format short '$server_protocol $connection $request_uri $status'; ac
   client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3; uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;
   expires 1h;
   {secure if tls else ""}
-  server {{ listen 127.0.0.1:{clear} http2; root {root}; location /unnamed/ {{ alias {root}/; etag off; add_header Last-Modified ""; }} }} }}
+  server {{ listen 127.0.0.1:{clear} http2; root {root}; location /unnamed/ {{ alias {root}/; etag off; add_header Last-Modified ""; }} }}
+  {more} }}
 """)
     Process("nginx", ["nginx", "-e", "stderr", "-p", folder, "-c", os.path.join(folder, "nginx.conf")], folder)
 
@@ -70,6 +71,35 @@ def test_http2_to_nginx_over_tls_and_without():
     node = Node(origins=[f"https://localhost:{port}"], site={"ca": authority().pem}, config={"upstream": {"http2": False}})
     assert node.get("/5.bin").status == 200
     assert lines(log)[-1][0] == "HTTP/1.1"
+
+
+def test_what_nginx_is_told_in_the_handshake():
+    """The name that it is asked for, a certificate where there is one, and the session of before; one connection a request."""
+    root, folder, secure = tree(), temp_dir(), free_port()
+    certificate, key = authority().certificate(["localhost"])
+    mine, my_key = authority().certificate(["edge.example"])
+    server = f"""log_format told '$server_protocol $ssl_server_name $ssl_client_verify $ssl_client_s_dn $ssl_session_reused';
+      server {{ listen 127.0.0.1:{secure} ssl http2; root {root}; ssl_certificate {certificate}; ssl_certificate_key {key};
+        ssl_client_certificate {authority().pem}; ssl_verify_client on; ssl_session_cache shared:a:1m; keepalive_requests 1;
+        access_log {folder}/told.log told; }}
+      server {{ listen unix:{folder}/nginx.sock; root {root}; access_log {folder}/unix.log short; }}"""
+    nginx(root, False, server)
+    site = {"ca": authority().pem, "client_certificate": mine, "client_key": my_key}
+    for http2, protocol in ((True, "HTTP/2.0"), (False, "HTTP/1.1")):
+        node = Node(origins=[f"https://localhost:{secure}"], site=site, workers=1, config={"upstream": {"http2": http2}})
+        for n in range(8):
+            assert node.get(f"/{n}.bin").status == 200, n
+        eventually("all are logged", lambda: len(lines(f"{folder}/told.log")) >= 8)
+        told = lines(f"{folder}/told.log")
+        assert {tuple(line[:4]) for line in told} == {(protocol, "localhost", "SUCCESS", "CN=edge.example")}, told
+        assert told[0][4] == "." and sum(line[4] == "r" for line in told) >= 6, told
+        node.stop()
+        os.truncate(f"{folder}/told.log", 0)
+    node = Node(origins=[f"https://localhost:{secure}"], site={"ca": authority().pem})
+    assert node.get("/1.bin").status in (400, 502), "nginx wants a certificate"
+    node = Node(origins=[f"unix:{folder}/nginx.sock"], workers=1)
+    check_tree(node, root)
+    assert len(lines(f"{folder}/unix.log")) == 60
 
 
 def test_a_server_without_http2_gets_http1():
