@@ -139,23 +139,30 @@ static void tier_next_nonce(tier_key_t *k)
         ;
 }
 
+static void tier_duration(char *out, size_t n, const char *name, msec_t ms)
+{
+    snprintf(out, n, "; %s=%lld", name, (long long)(ms < 999999999999999 ? ms : 999999999999999));
+}
+
 span_t tier_sign(tier_key_t *k, arena_t *a, const tier_request_t *req, const tier_t *in, msec_t wall)
 {
     bool comma = span_find(in->node, ',') < in->node.n;
     if (!tier_quotable(in->node) || comma || (in->hops.n > 0 && !tier_quotable(in->hops)) ||
         (in->run.n > 0 && !tier_word(in->run)) || (in->cursor.n > 0 && !tier_cursor(in->cursor)))
         return SPAN_NONE;
-    char value[TIER_MAX_VALUE + 1], nonce[2 * TIER_NONCE_BYTES + 1], mac_text[2 * TIER_MAC_BYTES + 1], newer[48] = "";
+    char value[TIER_MAX_VALUE + 1], nonce[2 * TIER_NONCE_BYTES + 1], mac_text[2 * TIER_MAC_BYTES + 1];
+    char newer[48] = "", patience[48] = "";
     unsigned char mac[TIER_MAC_BYTES];
     tier_next_nonce(k);
     tier_hex(k->nonce, sizeof k->nonce, nonce);
     if (in->newer_than >= 0)
-        snprintf(newer, sizeof newer, "; newer-than-ms=%lld",
-                 (long long)(in->newer_than < 999999999999999 ? in->newer_than : 999999999999999));
-    int n = snprintf(value, sizeof value, "v=1; node=\"%.*s\"; t=%lld; nonce=%s; hops=\"%.*s%s%.*s\"%s%.*s%s%.*s%s",
+        tier_duration(newer, sizeof newer, "newer-than-ms", in->newer_than);
+    if (in->patience > 0)
+        tier_duration(patience, sizeof patience, "patience-ms", in->patience);
+    int n = snprintf(value, sizeof value, "v=1; node=\"%.*s\"; t=%lld; nonce=%s; hops=\"%.*s%s%.*s\"%s%.*s%s%.*s%s%s",
                      SPAN_ARG(in->node), (long long)wall, nonce, SPAN_ARG(in->hops), in->hops.n > 0 ? "," : "",
                      SPAN_ARG(in->node), in->run.n > 0 ? "; run=" : "", SPAN_ARG(in->run),
-                     in->cursor.n > 0 ? "; cursor=" : "", SPAN_ARG(in->cursor), newer);
+                     in->cursor.n > 0 ? "; cursor=" : "", SPAN_ARG(in->cursor), newer, patience);
     static const char mac_name[] = "; mac=";
     if (n < 0 || (size_t)n + sizeof mac_name - 1 + 2 * TIER_MAC_BYTES > TIER_MAX_VALUE)
         return SPAN_NONE;
@@ -174,6 +181,7 @@ enum {
     TIER_HAS_RUN = 32,
     TIER_HAS_CURSOR = 64,
     TIER_HAS_NEWER = 128,
+    TIER_HAS_PATIENCE = 256,
     TIER_NEEDED = TIER_HAS_V | TIER_HAS_NODE | TIER_HAS_T | TIER_HAS_NONCE | TIER_HAS_HOPS
 };
 
@@ -210,6 +218,9 @@ static bool tier_parameter(span_t name, span_t v, bool quoted, tier_t *out, unsi
     } else if (span_eq(name, SPAN("newer-than-ms"))) {
         bit = TIER_HAS_NEWER;
         good = !quoted && tier_number(v, &out->newer_than);
+    } else if (span_eq(name, SPAN("patience-ms"))) {
+        bit = TIER_HAS_PATIENCE;
+        good = !quoted && tier_number(v, &out->patience);
     }
     if (!good || *has & bit)
         return false;

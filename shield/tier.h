@@ -41,6 +41,7 @@ typedef struct tier {
     span_t run;        /* run_id of the Redis that the cursor was read under; absent */
     span_t cursor;     /* stream ID that the sender has applied; absent */
     msec_t newer_than; /* no copy older than so many ms may be used; -1: no such demand */
+    msec_t patience;   /* the sender waits so many ms for a head; 0: it doesn't say */
 } tier_t;
 
 /* The secret made ready for signing. Belongs to one thread (each worker has its own). */
@@ -49,9 +50,9 @@ tier_key_t *tier_key_new(span_t secret);
 void tier_key_free(tier_key_t *k);
 
 /* The field's value, in the arena; .p NULL when a part can't be sent (over TIER_MAX_VALUE, a quote in a name). `in`
- * gives node, run, cursor, newer_than and in hops the list that the request itself came with (authenticated; absent at
- * the first edge): the node's own name is added to it. Nonce and time are filled in here: the time from `wall`, the
- * nonce at random. */
+ * gives node, run, cursor, newer_than, patience and in hops the list that the request itself came with (authenticated;
+ * absent at the first edge): the node's own name is added to it. Nonce and time are filled in here: the time from
+ * `wall`, the nonce at random. */
 span_t tier_sign(tier_key_t *k, arena_t *a, const tier_request_t *req, const tier_t *in, msec_t wall);
 
 /* ERR_SYNTAX: not of the form; ERR_REFUSED: the MAC is not right; ERR_TIMEOUT: the clocks differ by more than the

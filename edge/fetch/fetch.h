@@ -70,6 +70,7 @@ typedef struct fetch_spec {
     bool share;        /* GET that may be stored and shared; else it streams to one reader */
     bool together;     /* then: others find it while it runs */
     span_t hops;       /* authenticated list of the nodes it came through; for the tier */
+    msec_t patience;   /* whoever asked waits so many ms for a head; 0: as long as it takes */
     bool past_shields; /* must reach the origin (strict validation) */
     bool optional;     /* there is something stale to answer with, or nobody waits: no server that is out is tried for
                           it, and no place at a busy one waited for */

@@ -37,12 +37,33 @@ static bool fetch_fsm_expects_body(method_t m)
     return m == METHOD_POST || m == METHOD_PUT || m == METHOD_PATCH;
 }
 
-/* A shield waits for its origin as long as an edge would; it must have the time to say that none of it came, or it
- * would be taken for silent itself. */
-static msec_t fetch_fsm_patience(const fetch_t *f, const conf_upstream_t *u)
+/* An edge gives its shield up after a while and goes on without it. So the shield stops trying a little before, and
+ * tells the failure: else an origin that hangs would make the edges think that the shield does. */
+enum {
+    FETCH_MARGIN = 8,            /* one in so many of the ms of patience is for the way back */
+    FETCH_LEAST = 20,            /* ms: what can't be a try any more */
+    FETCH_TRANSIT = MSEC_PER_SEC /* what an edge waits longer than its shield may for an origin */
+};
+
+static msec_t fetch_fsm_left(const fetch_t *f)
 {
-    enum { TRANSIT = MSEC_PER_SEC };
-    return u->first_byte_timeout + (f->hop.kind == ROUTE_SHIELD ? u->connect_timeout + TRANSIT : 0);
+    if (f->deadline == 0 || fetch_phase(f) != FETCH_WAITING)
+        return MSEC_NEVER;
+    msec_t left = f->deadline - f->deps->loop->now.boot;
+    return left > 1 ? left : 1;
+}
+
+msec_t fetch_fsm_at_most(const fetch_t *f, msec_t timeout)
+{
+    msec_t left = fetch_fsm_left(f);
+    return timeout < left ? timeout : left;
+}
+
+msec_t fetch_fsm_patience(const fetch_t *f)
+{
+    const conf_upstream_t *u = &upstreams_conf(f->spec.upstreams)->upstream;
+    bool shield = f->hop.kind == ROUTE_SHIELD;
+    return fetch_fsm_at_most(f, u->first_byte_timeout + (shield ? u->connect_timeout + FETCH_TRANSIT : 0));
 }
 
 void fetch_fsm_start(fetch_t *f, const fields_t *fields, const upstream_events_t *events, msec_t delay)
@@ -59,8 +80,8 @@ void fetch_fsm_start(fetch_t *f, const fields_t *fields, const upstream_events_t
         .once = !f->route.idempotent,
         .head = f->spec.method == METHOD_HEAD,
         .upgrade = fetch_phase(f) == FETCH_WAITING ? f->spec.upgrade : SPAN_NONE,
-        .connect_timeout = conf->upstream.connect_timeout,
-        .first_byte_timeout = fetch_fsm_patience(f, &conf->upstream),
+        .connect_timeout = fetch_fsm_at_most(f, conf->upstream.connect_timeout),
+        .first_byte_timeout = fetch_fsm_patience(f),
         .idle_timeout = conf->upstream.idle_timeout,
         .total_timeout = conf->upstream.total_timeout,
         .delay = delay,
@@ -70,6 +91,10 @@ void fetch_fsm_start(fetch_t *f, const fields_t *fields, const upstream_events_t
 
 static void fetch_fsm_send(fetch_t *f)
 {
+    if (f->result != UPSTREAM_OK && fetch_fsm_left(f) < FETCH_LEAST) { /* no time for another try */
+        fetch_fsm_unrouted(f);
+        return;
+    }
     switch (fetch_route_next(f, true)) {
     case FETCH_ROUTE_GO:
         fetch_fsm_admitted(f);
@@ -258,6 +283,8 @@ static const upstream_events_t fetch_fsm_events = {
 
 void fetch_fsm_begin(fetch_t *f)
 {
+    msec_t margin = f->spec.patience / FETCH_MARGIN;
+    f->deadline = f->spec.patience > 0 ? f->deps->loop->now.boot + f->spec.patience - margin : 0;
     f->route.idempotent = method_idempotent(f->spec.method);
     f->route.optional = f->spec.optional;
     /* a shield can do nothing for a tunnel, and is spared where the edge may go to the origin itself */

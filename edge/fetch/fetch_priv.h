@@ -52,6 +52,7 @@ struct fetch {
     int64_t expected;      /* length of the body that is arriving; -1 unknown */
     bool completing;       /* the rest of spec.part was asked for; and after the head: it is coming */
     bool validators_sent, paused, settled, ended;
+    msec_t deadline;             /* boot: the head, or the failure, is to be told by then; 0: none */
     int status;                  /* that the attempt which is running was answered with; 0: not yet */
     bool filling;                /* counted as a fill */
     const conf_origin_t *failed; /* of the attempt before */
@@ -98,6 +99,10 @@ void fetch_fsm_on_done(void *arg, upstream_result_t result);
 void fetch_fsm_admitted(fetch_t *f);                          /* there is a place at f->hop */
 void fetch_fsm_unrouted(fetch_t *f);                          /* nobody to send it to */
 void fetch_fsm_give_up(fetch_t *f, upstream_result_t result); /* the body stays cut */
+
+/* How long the attempt that is beginning waits for a head: not longer than whoever asked does. So too any timeout. */
+msec_t fetch_fsm_patience(const fetch_t *f);
+msec_t fetch_fsm_at_most(const fetch_t *f, msec_t timeout);
 
 /* fetch_resume.c: the body was cut. True: the rest is on its way. */
 bool fetch_resume_begin(fetch_t *f, upstream_result_t result);

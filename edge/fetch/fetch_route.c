@@ -11,7 +11,10 @@ static err_t fetch_route_sign(fetch_t *f, fields_t *fields)
     ledger_subject_t subject = {.uri = f->key.uri, .uri_digest = f->key.uri_digest};
     ledger_demand_t demand;
     ledger_demand(d->ledger, &subject, d->loop->now.boot, &demand);
-    tier_t mine = {.node = d->node, .hops = f->spec.hops, .newer_than = demand.newer_than};
+    tier_t mine = {.node = d->node,
+                   .hops = f->spec.hops,
+                   .newer_than = demand.newer_than,
+                   .patience = fetch_fsm_patience(f)};
     if (demand.cursor.run_id[0] != '\0') {
         mine.run = span_str(demand.cursor.run_id);
         mine.cursor = arena_printf(&f->arena, "%llu-%llu", (unsigned long long)demand.cursor.ms,
@@ -113,7 +116,8 @@ static void fetch_route_wait(fetch_t *f)
     fetch_ref(f);
     f->queued = true;
     list_push_back(&f->deps->queued, &f->queued_link);
-    loop_timer_start(f->deps->loop, &f->patience, upstreams_conf(f->spec.upstreams)->upstream.queue_timeout);
+    msec_t timeout = upstreams_conf(f->spec.upstreams)->upstream.queue_timeout;
+    loop_timer_start(f->deps->loop, &f->patience, fetch_fsm_at_most(f, timeout));
 }
 
 fetch_route_verdict_t fetch_route_next(fetch_t *f, bool may_wait)

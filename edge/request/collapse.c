@@ -248,6 +248,7 @@ static fetch_t *collapse_new_fetch(request_t *rq, bool share, bool together, boo
         .share = share,
         .together = together,
         .hops = rq->from_tier ? rq->tier.hops : SPAN_NONE,
+        .patience = rq->from_tier ? rq->tier.patience : 0,
         .past_shields = collapse_past_shields(rq),
         .optional = background || collapse_stale_allowed(rq),
         .validate = own ? validate : NULL,

@@ -111,6 +111,23 @@ def test_the_shield_hangs():
     shield.process.resume()
 
 
+def test_an_origin_that_hangs_is_not_taken_for_a_shield_that_does():
+    silent, well, gate = Origin(), Origin(), threading.Event()
+    silent.on("*", gate=gate)
+    well.on("*", body=b"ok", headers=FRESH)
+    sites = [{"hosts": ["silent.example"], "origins": [silent.url]}, {"hosts": ["well.example"], "origins": [well.url]}]
+    more = {"config": {"upstream": {"first_byte_timeout": "2s"}}, "sites": sites, "workers": 1}
+    shield = Node(name="shield-1", tier=True, **more)
+    edge = Node(name="edge-1", shield=[shield], **more)
+    answers = together(6, lambda i: edge.get(f"/{i}", host="silent.example", timeout=60))
+    assert {r.status for r in answers} <= {503, 504} and all(len(r.cache_status) == 2 for r in answers), answers[0]
+    assert silent.count() == 6, "asked again, though nobody would wait for the answer"
+    state = next(u for u in edge.status()["upstreams"] if u["name"] == f"http://127.0.0.1:{shield.port}")
+    assert state["healthy"] and state["circuit"] == "closed", state
+    assert [m["name"] for m in edge.get("/a", host="well.example").cache_status] == ["shield-1", "edge-1"]
+    gate.set()
+
+
 def test_without_fallback():
     origin = Origin()
     shield = Node(origins=[origin.url], name="shield-1", tier=True)

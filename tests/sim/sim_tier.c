@@ -349,3 +349,47 @@ Test(sim_tier, a_strangers_stale_mark_means_nothing)
     cr_expect_eq(w->calls, 1);
     world_free(w);
 }
+
+/* Origins that hang must not make the edge think that its shield does: the shield has answered before the edge gives it
+ * up, and tries the second only for as long as is left. */
+Test(sim_tier, the_shield_tells_of_silent_origins_in_time)
+{
+    pair_t p = {world_open(&(world_options_t){.node = "edge-1", .shield = true}),
+                world_open(&(world_options_t){
+                    .node = "shield-1", .tier = true, .origins = "['http://127.0.0.1:21', 'http://127.0.0.1:22']"})};
+    pair_pass(p, 20000);
+    world_client_t *c = world_get(p.edge, 0, "/silent", NULL);
+    world_call_t *up = world_last_call(p.edge);
+    world_client_t *at_shield = world_carry(p.edge, up, p.shield);
+    msec_t waited = 0;
+    for (int i = 0; i < 2; i++) {
+        cr_assert(!at_shield->done && p.shield->calls == (size_t)i + 1);
+        msec_t waits = world_last_call(p.shield)->first_byte_timeout;
+        waited += waits;
+        pair_pass(p, waits);
+        world_end(p.shield, world_last_call(p.shield), UPSTREAM_FIRST_BYTE_TIMEOUT);
+    }
+    cr_expect(at_shield->done && at_shield->status == 504);
+    cr_expect(waited < up->first_byte_timeout - 1000 && waited > up->first_byte_timeout / 2, "%lld of %lld ms",
+              (long long)waited, (long long)up->first_byte_timeout);
+    world_brought(p.edge, up, at_shield);
+    cr_expect(c->done && c->status == 504, "%d", c->status);
+    pair_close(p);
+}
+
+Test(sim_tier, a_quick_failure_is_tried_again_within_the_edges_patience)
+{
+    pair_t p = pair_open(NULL, 0);
+    world_client_t *c = world_get(p.edge, 0, "/a", NULL);
+    world_call_t *up = world_last_call(p.edge);
+    world_client_t *at_shield = world_carry(p.edge, up, p.shield);
+    size_t before = p.shield->calls;
+    pair_pass(p, 1000);
+    world_end(p.shield, world_last_call(p.shield), UPSTREAM_REFUSED);
+    cr_assert_eq(p.shield->calls, before + 1);
+    cr_expect_lt(world_last_call(p.shield)->first_byte_timeout, p.edge->conf->upstream.first_byte_timeout);
+    world_answer(p.shield, world_last_call(p.shield), 200, FRESH, "well");
+    world_brought(p.edge, up, at_shield);
+    is_body(c, 200, "well");
+    pair_close(p);
+}

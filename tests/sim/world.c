@@ -48,6 +48,7 @@ static upstream_call_t *world_start(upstream_t *u, const upstream_request_t *r, 
     c->arg = arg;
     c->open = true;
     c->port = r->to.port;
+    c->first_byte_timeout = r->first_byte_timeout;
     c->to_shield = r->to.port == 8;
     c->once = r->once;
     c->has_body = r->has_body;

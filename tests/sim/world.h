@@ -18,6 +18,7 @@ typedef struct world_call {
     bool open, cancelled, paused;
     char method[16], target[320];
     uint16_t port; /* of the server that is asked */
+    msec_t first_byte_timeout;
     fields_t fields; /* copied */
     char body[256];
 } world_call_t;

@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     unsigned char mac[32];
     if (tier_parse(value, &t, &part, mac) == ERR_OK) {
         CHECK(part.p == value.p && part.n < value.n && t.node.n > 0 && t.hops.n >= t.node.n && t.sent >= 0 &&
-              t.newer_than >= -1);
+              t.newer_than >= -1 && t.patience >= 0);
         tier_loops(&t, SPAN("edge-1"));
         CHECK(tier_loops(&t, t.node) || span_find(t.node, ',') < t.node.n);
         CHECK(tier_verify(k, value, &req, t.sent, &t) == ERR_REFUSED);
@@ -30,7 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                  .hops = parts[1],
                  .run = parts[2],
                  .cursor = parts[3],
-                 .newer_than = (msec_t)size - 1},
+                 .newer_than = (msec_t)size - 1,
+                 .patience = (msec_t)size / 2},
            out;
     arena_t a;
     arena_init(&a, 0);
@@ -39,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (made.p != NULL) {
         CHECK(tier_verify(k, made, &req, 1000, &out) == ERR_OK);
         CHECK(span_eq(in.node, out.node) && span_eq(in.run, out.run) && span_eq(in.cursor, out.cursor) &&
-              in.newer_than == out.newer_than);
+              in.newer_than == out.newer_than && in.patience == out.patience);
         CHECK(span_starts(out.hops, in.hops) && tier_loops(&out, in.node));
     }
     arena_release(&a);

@@ -16,7 +16,8 @@ static tier_t edge(void)
     return (tier_t){.node = SPAN("edge-1"),
                     .run = SPAN("0f5a0f5a0f5a0f5a0f5a0f5a0f5a0f5a0f5a0f5a"),
                     .cursor = SPAN("1699999999999-12"),
-                    .newer_than = 1500};
+                    .newer_than = 1500,
+                    .patience = 15000};
 }
 
 static span_t sign(const tier_t *in, msec_t wall)
@@ -46,6 +47,7 @@ Test(tier, what_is_signed_is_verified)
     cr_assert(span_eq(out.run, in.run));
     cr_assert(span_eq(out.cursor, in.cursor));
     cr_assert_eq(out.newer_than, 1500);
+    cr_assert_eq(out.patience, 15000);
     cr_assert_eq(out.sent, NOW);
 
     /* The next hop. */
@@ -64,7 +66,7 @@ Test(tier, looks_as_documented)
     span_t v = sign(&in, NOW);
     cr_assert(span_starts(v, SPAN("v=1; node=\"edge-1\"; t=1700000000000; nonce=")));
     cr_assert_not_null(strstr(v.p, "; hops=\"edge-1\"; run=0f5a0f5a0f5a0f5a0f5a0f5a0f5a0f5a0f5a0f5a; "
-                                   "cursor=1699999999999-12; newer-than-ms=1500; mac="));
+                                   "cursor=1699999999999-12; newer-than-ms=1500; patience-ms=15000; mac="));
 }
 
 /* Fixed bytes: nodes of different versions must understand each other. */
@@ -157,6 +159,8 @@ Test(tier, forms)
         HEAD "; newer-than-ms=-1" MAC,
         HEAD "; newer-than-ms=1111111111111111" MAC,
         HEAD "; newer-than-ms=1x" MAC,
+        HEAD "; patience-ms=-1" MAC,
+        HEAD "; patience-ms=1; patience-ms=1" MAC,
         HEAD "; x" MAC,
         HEAD "; =x" MAC,
         HEAD "; x=\"y" MAC,
