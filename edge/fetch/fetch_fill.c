@@ -112,7 +112,7 @@ static void fetch_fill_failing(fetch_t *f, int status, int64_t declared)
                  f->spec.share && f->spec.range.p == NULL && r->storable != STORABLE_YES &&
                  r->storable != STORABLE_RULE;
     r->failure_shared =
-        r->failing && declared <= FETCH_WINDOW &&
+        r->failing && declared <= FETCH_WINDOW_LEAST &&
         (r->storable == STORABLE_NO_FRESHNESS || r->storable == STORABLE_MALFORMED || r->storable == STORABLE_STAND_IN);
 }
 

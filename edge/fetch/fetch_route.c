@@ -11,10 +11,8 @@ static err_t fetch_route_sign(fetch_t *f, fields_t *fields)
     ledger_subject_t subject = {.uri = f->key.uri, .uri_digest = f->key.uri_digest};
     ledger_demand_t demand;
     ledger_demand(d->ledger, &subject, d->loop->now.boot, &demand);
-    tier_t mine = {.node = d->node,
-                   .hops = f->spec.hops,
-                   .newer_than = demand.newer_than,
-                   .patience = fetch_fsm_patience(f)};
+    tier_t mine = {
+        .node = d->node, .hops = f->spec.hops, .newer_than = demand.newer_than, .patience = fetch_fsm_patience(f)};
     if (demand.cursor.run_id[0] != '\0') {
         mine.run = span_str(demand.cursor.run_id);
         mine.cursor = arena_printf(&f->arena, "%llu-%llu", (unsigned long long)demand.cursor.ms,
