@@ -70,11 +70,12 @@ void apply_enqueue(purge_t *p, pending_t *d)
 
 static journal_record_t apply_record(const pending_t *d)
 {
+    stream_id_t id = d->flags & JOURNAL_LOST ? d->lost : d->id;
     return (journal_record_t){.number = d->number,
                               .position = d->position,
                               .accepted = d->wall,
-                              .ms = d->id.ms,
-                              .seq = d->id.seq,
+                              .ms = id.ms,
+                              .seq = id.seq,
                               .flags = d->flags,
                               .by = span_str(d->by),
                               .json = span_of(d->json, d->json_n)};
@@ -82,8 +83,9 @@ static journal_record_t apply_record(const pending_t *d)
 
 void apply_lost(purge_t *p, pending_t *d)
 {
+    d->lost = d->id;
     d->id = (stream_id_t){0, 0};
-    d->flags &= ~(uint32_t)JOURNAL_DELIVERED;
+    d->flags = (d->flags & ~(uint32_t)JOURNAL_DELIVERED) | JOURNAL_LOST;
     journal_record_t r = apply_record(d);
     journal_post(p->journal, &(journal_item_t){.record = &r});
 }
@@ -92,7 +94,7 @@ void apply_delivered(purge_t *p, pending_t *d, stream_id_t id, bool read_back)
 {
     bool fresh = d->id.ms == 0;
     d->id = id;
-    d->flags |= JOURNAL_DELIVERED;
+    d->flags = (d->flags & ~(uint32_t)JOURNAL_LOST) | JOURNAL_DELIVERED;
     if (fresh) {
         journal_record_t r = apply_record(d);
         journal_post(p->journal, &(journal_item_t){.record = &r});
@@ -116,8 +118,8 @@ void apply_delivered(purge_t *p, pending_t *d, stream_id_t id, bool read_back)
     apply_pending_free(d);
 }
 
-/* An entry that was trimmed before it could be read back won't come any more, and whoever missed it found the gap: it is
- * behind the cursor like those that did come. */
+/* An entry that was trimmed before it could be read back won't come any more, and whoever missed it found the gap: it
+ * is behind the cursor like those that did come. */
 void apply_passed(purge_t *p)
 {
     for (list_t *n = p->added.next, *next; n != &p->added; n = next) {
@@ -164,6 +166,13 @@ static void apply_gap_done(purge_t *p, const char *why)
         p->o.sink.gap(p->o.sink.ctx, p->o.on_gap, why);
 }
 
+static const char apply_gap_json[] = "{\"gap\":true}";
+
+bool apply_is_gap(span_t json)
+{
+    return span_eq(json, SPAN(apply_gap_json));
+}
+
 void apply_gap(purge_t *p, const char *why, bool tell_others)
 {
     mark_t level = apply_gap_level(p);
@@ -173,8 +182,7 @@ void apply_gap(purge_t *p, const char *why, bool tell_others)
     if (tell_others) {
         number = atomic_fetch_add(&p->next_number, 1);
         message_compiled_t c = {.values = (ledger_value_t *)&apply_everything, .n = level != MARK_NONE};
-        static const char json[] = "{\"gap\":true}";
-        d = apply_pending_new(number, json, sizeof json - 1, &c);
+        d = apply_pending_new(number, apply_gap_json, sizeof apply_gap_json - 1, &c);
     }
     journal_item_t item = {.level = level};
     if (level != MARK_NONE) {
@@ -216,6 +224,8 @@ void apply_baseline(purge_t *p)
 static pending_t *apply_own(purge_t *p, const stream_entry_t *e)
 {
     size_t slash = e->by.n;
+    if (e->life.n > 0 && !span_eq(e->life, span_str(p->instance)))
+        return NULL;
     while (slash > 0 && e->by.p[slash - 1] != '/')
         slash--;
     if (slash < 2 || !span_eq(span_upto(e->by, slash - 1), span_str(p->o.node)) || e->by.n - slash > 19)
@@ -234,7 +244,7 @@ static pending_t *apply_own(purge_t *p, const stream_entry_t *e)
 static pending_t *apply_heard_before(purge_t *p, const stream_entry_t *e)
 {
     list_t *both[] = {&p->added, &p->outgoing};
-    if (!e->heard)
+    if (!e->heard || e->again.ms != 0)
         return NULL;
     for (size_t i = 0; i < 2; i++)
         for (list_t *n = both[i]->next; n != both[i]; n = n->next) {
@@ -245,13 +255,36 @@ static pending_t *apply_heard_before(purge_t *p, const stream_entry_t *e)
     return NULL;
 }
 
-/* What this node has entered again for another one says its name and not ours: known by its ID alone. */
+/* What this node has entered again for another one says its name and not ours: known by its ID. What it still waits to
+ * enter again, and another node was quicker with, by the one that it stands for. */
 static pending_t *apply_entered(purge_t *p, const stream_entry_t *e)
 {
     for (list_t *n = p->added.next; n != &p->added; n = n->next)
         if (stream_id_cmp(LIST_ITEM(n, pending_t, link)->id, e->id) == 0)
             return LIST_ITEM(n, pending_t, link);
+    for (list_t *n = p->outgoing.next; e->again.ms != 0 && n != &p->outgoing; n = n->next) {
+        pending_t *d = LIST_ITEM(n, pending_t, link);
+        if (stream_id_cmp(d->lost, e->again) == 0 && span_eq(e->purge, span_of(d->json, d->json_n)))
+            return d;
+    }
     return NULL;
+}
+
+/* It has been in force since it came first. A later loss must not find it missing under the ID that it had before. */
+static void apply_again(purge_t *p, const stream_entry_t *e, const recent_t *known)
+{
+    recent_t r = *known;
+    journal_record_t record = {.number = r.number,
+                               .position = r.position,
+                               .accepted = r.accepted,
+                               .ms = e->id.ms,
+                               .seq = e->id.seq,
+                               .flags = (r.flags & ~(uint32_t)JOURNAL_LOST) | JOURNAL_DELIVERED,
+                               .by = r.flags & (JOURNAL_OWN | JOURNAL_HEARD) ? SPAN_NONE : e->by,
+                               .json = e->purge};
+    recent_add(p, e, &r);
+    ledger_append(p->ledger, &(ledger_entry_t){.cursor = &p->cursor.at}, NULL);
+    journal_post(p->journal, &(journal_item_t){.cursor = &p->cursor, .record = &record});
 }
 
 static void apply_unreadable(purge_t *p, const stream_entry_t *e, const char *why)
@@ -303,6 +336,7 @@ static void apply_new(purge_t *p, const stream_entry_t *e, const message_t *m, a
                           .json = e->purge};
     item.record = &r;
     journal_post(p->journal, &item);
+    recent_add(p, e, &(recent_t){.number = r.number, .position = r.position, .accepted = r.accepted, .flags = r.flags});
     if (c.n > 0)
         apply_tell(p, item.position, c.level);
     if (m->gap)
@@ -325,7 +359,14 @@ void apply_entry(purge_t *p, const stream_entry_t *e)
         d = apply_heard_before(p, e);
     if (d != NULL) {
         apply_cursor(p); /* first the cursor, then no longer outside: a demand in between has both */
+        recent_add(p, e,
+                   &(recent_t){.number = d->number, .position = d->position, .accepted = d->wall, .flags = d->flags});
         apply_delivered(p, d, e->id, true);
+        return;
+    }
+    const recent_t *known = recent_find(p, e);
+    if (known != NULL) {
+        apply_again(p, e, known);
         return;
     }
     arena_t a;

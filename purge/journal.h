@@ -35,6 +35,7 @@ enum journal_flag {
     JOURNAL_OWN = 1u << 0,       /* accepted by this node's API */
     JOURNAL_HEARD = 1u << 1,     /* from the channel */
     JOURNAL_DELIVERED = 1u << 2, /* is in the stream: id is known */
+    JOURNAL_LOST = 1u << 3,      /* was in the stream under that id, and is to be entered again */
 };
 
 typedef struct journal_record {

@@ -376,11 +376,15 @@ int journal_lmdb_record(journal_file_t *f, MDB_txn *t, const journal_record_t *r
         memcpy(to + sizeof h, r->by.p, r->by.n);
     if (r->json.n > 0)
         memcpy(to + sizeof h + r->by.n, r->json.p, r->json.n);
-    journal_receipt_t receipt = {
-        .number = r->number, .position = r->position, .ms = r->ms, .seq = r->seq, .accepted = r->accepted};
+    bool there = r->ms != 0 && !(r->flags & JOURNAL_LOST);
+    journal_receipt_t receipt = {.number = r->number,
+                                 .position = r->position,
+                                 .ms = there ? r->ms : 0,
+                                 .seq = there ? r->seq : 0,
+                                 .accepted = r->accepted};
     if (r->flags & JOURNAL_OWN)
         rc = journal_put_receipt(f, t, 'n', r->number, 0, &receipt);
-    if (rc == 0 && r->ms != 0)
+    if (rc == 0 && there)
         rc = journal_put_receipt(f, t, 's', r->ms, r->seq, &receipt);
     return rc != 0 ? rc : journal_change_state(f, t, NULL, 0, r->number + 1);
 }

@@ -1,6 +1,11 @@
 /* Entering into the stream what is in force here and not there: purges accepted by this node, messages heard, gaps, and
  * what Redis lost. Only after the stream was read to its end on this very server, so that what is there already is
- * known. An XADD whose reply was lost is repeated: two entries for one purge do no harm, none would. */
+ * known. An XADD whose reply was lost is repeated: two entries for one purge do no harm, none would.
+ *
+ * What Redis lost is found missing by every node at the same time, and one entry of it is wanted. So Redis decides, in
+ * one step with the XADD: a key with a short life says as what a lost entry was entered again, and whoever comes later
+ * is answered with that ID, provided that the stream still has it. (If that was lost as well, the next one goes on from
+ * there.) */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +15,14 @@
 #include "purge/purge_priv.h"
 
 enum { OUTBOX_TRIM_EVERY = 60 * MSEC_PER_SEC };
+
+/* KEYS: stream. ARGV: ID of the lost entry, `purge`, `by`, life of the key in ms. Answers the ID that it has now. */
+static const char outbox_again[] =
+    "local id=ARGV[1] for i=1,1000 do "
+    "if #redis.call('XRANGE',KEYS[1],id,id)>0 then return id end "
+    "local to=redis.call('GET',KEYS[1]..':again:'..id) if not to then break end id=to end "
+    "local new=redis.call('XADD',KEYS[1],'*','purge',ARGV[2],'by',ARGV[3],'again',ARGV[1]) "
+    "redis.call('SET',KEYS[1]..':again:'..id,new,'PX',ARGV[4]) return new";
 
 typedef struct sent {
     purge_t *p;
@@ -45,17 +58,22 @@ static bool outbox_add(purge_t *p, pending_t *d)
     sent_t *s = mem_alloc(sizeof *s);
     *s = (sent_t){.p = p, .number = d->number};
     snprintf(by, sizeof by, "%s/%" PRIu64, p->o.node, d->number);
-    span_t argv[] = {SPAN("XADD"),
-                     span_str(p->o.stream),
-                     SPAN("*"),
-                     SPAN("purge"),
-                     span_of(d->json, d->json_n),
-                     SPAN("by"),
-                     d->by != NULL ? span_str(d->by) : span_str(by),
-                     SPAN("heard"),
-                     SPAN("1")};
-    if (!redis_conn_send(&p->command_conn, PURGE_COMMAND_LIMIT, outbox_sent, s, d->flags & JOURNAL_HEARD ? 9 : 7,
-                         argv)) {
+    span_t body = span_of(d->json, d->json_n), whose = d->by != NULL ? span_str(d->by) : span_str(by);
+    bool sent;
+    if (d->lost.ms != 0) {
+        char was[STREAM_ID_TEXT], life[24];
+        redis_reply_id_text(d->lost, was);
+        snprintf(life, sizeof life, "%" PRId64, 2 * JOURNAL_KEEP_RECORDS);
+        sent = redis_conn_send(&p->command_conn, PURGE_COMMAND_LIMIT, outbox_sent, s, 8,
+                               (span_t[]){SPAN("EVAL"), SPAN(outbox_again), SPAN("1"), span_str(p->o.stream),
+                                          span_str(was), body, whose, span_str(life)});
+    } else {
+        sent =
+            redis_conn_send(&p->command_conn, PURGE_COMMAND_LIMIT, outbox_sent, s, d->flags & JOURNAL_HEARD ? 11 : 9,
+                            (span_t[]){SPAN("XADD"), span_str(p->o.stream), SPAN("*"), SPAN("purge"), body, SPAN("by"),
+                                       whose, SPAN("life"), span_str(p->instance), SPAN("heard"), SPAN("1")});
+    }
+    if (!sent) {
         free(s);
         return false;
     }

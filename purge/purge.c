@@ -41,7 +41,11 @@ static bool purge_load_record(void *ctx, const journal_record_t *r)
 {
     purge_t *p = ctx;
     stream_id_t id = {r->ms, r->seq};
-    bool delivered = (r->flags & JOURNAL_DELIVERED) != 0;
+    bool delivered = (r->flags & JOURNAL_DELIVERED) != 0, lost = (r->flags & JOURNAL_LOST) != 0;
+    if (r->ms != 0)
+        recent_add(
+            p, &(stream_entry_t){.id = id, .purge = r->json, .by = r->by},
+            &(recent_t){.number = r->number, .position = r->position, .accepted = r->accepted, .flags = r->flags});
     if (delivered && (r->ms == 0 || !p->has_cursor || stream_id_cmp(id, purge_cursor_id(p)) <= 0))
         return true;
     if (r->json.n == 0 || (delivered && !(r->flags & (JOURNAL_OWN | JOURNAL_HEARD))))
@@ -59,6 +63,7 @@ static bool purge_load_record(void *ctx, const journal_record_t *r)
         d->wall = r->accepted;
         d->flags = r->flags;
         d->id = delivered ? id : (stream_id_t){0, 0};
+        d->lost = lost ? id : (stream_id_t){0, 0};
         d->outside = true;
         if (!(r->flags & (JOURNAL_OWN | JOURNAL_HEARD)) && r->by.n > 0)
             d->by = mem_dup(r->by.p, r->by.n);
@@ -146,6 +151,8 @@ void purge_free(purge_t *p)
     purge_free_list(&p->outgoing);
     purge_free_list(&p->added);
     free(p->nodes);
+    free(p->recent);
+    apply_pending_free(p->probe_gap);
     if (p->journal != NULL)
         loop_release(&p->loop);
     journal_close(p->journal);

@@ -36,6 +36,7 @@ enum {
     PURGE_IN_FLIGHT = 64,     /* entries on their way into the stream at once */
     PURGE_READ_COUNT = 200,   /* entries of one reply */
     PURGE_SEEN = 32,          /* changes of a node's receipt that are remembered */
+    PURGE_RECENT = 8192,      /* entries of the stream that are known again when they are repeated */
     PURGE_MAX_WAITERS = 10000 /* answers and catch-ups that wait at once */
 };
 
@@ -46,12 +47,13 @@ typedef struct pending {
     list_t link;
     uint64_t number, position;
     msec_t wall, boot;
-    stream_id_t id;  /* once XADD was answered */
-    uint32_t flags;  /* enum journal_flag */
-    bool outside;    /* counted by the ledger */
-    bool in_flight;  /* an XADD waits for its reply */
-    bool matchable;  /* heard during the present subscription: its entry will come */
-    char *json, *by; /* by: of another node whose entry Redis lost; NULL = this node's own */
+    stream_id_t id;   /* once XADD was answered */
+    stream_id_t lost; /* what it was entered as until Redis lost it; 0-0: it was never lost */
+    uint32_t flags;   /* enum journal_flag */
+    bool outside;     /* counted by the ledger */
+    bool in_flight;   /* an XADD waits for its reply */
+    bool matchable;   /* heard during the present subscription: its entry will come */
+    char *json, *by;  /* by: of another node whose entry Redis lost; NULL = this node's own */
     size_t json_n;
     ledger_value_t *values;
     size_t n;
@@ -78,11 +80,19 @@ struct submission {
     bool answered;
 };
 
+typedef struct recent { /* S: an entry that was read and is in force */
+    stream_id_t id;
+    uint64_t body, from; /* hashes of `purge`, and of `by` and `life` (0: it doesn't say whose) */
+    uint64_t number, position;
+    msec_t accepted;
+    uint32_t flags;
+} recent_t;
+
 typedef struct known_node { /* S */
     char name[JOURNAL_NODE_MAX];
     struct {
         stream_id_t applied;
-        msec_t boot; /* when that was first seen */
+        msec_t boot;    /* when that was first seen */
     } seen[PURGE_SEEN]; /* a ring */
     size_t seen_n;      /* so far */
     bool live;
@@ -125,11 +135,14 @@ struct purge {
     bool has_cursor, caught_up; /* caught_up: on the present connection */
     bool trusted;               /* and what was said on the channel is known, too */
     journal_cursor_t cursor;
+    pending_t *probe_gap;
     bool added_unknown; /* entries_added of the cursor is not known: take it, don't check it */
     msec_t disconnected_since;
     size_t probes, probes_missing;
     stream_id_t probe_best;
     stream_info_t probe_info;
+    recent_t *recent; /* a ring of PURGE_RECENT */
+    size_t recent_n;  /* so far */
     /* channel.c, S */
     msec_t subscribed_since; /* boot; 0 = not */
     msec_t subscribe_sent;
@@ -167,6 +180,13 @@ void apply_lost(purge_t *p, pending_t *d); /* Redis lost it: to be entered again
 void apply_passed(purge_t *p);             /* of what was entered, all up to the cursor is delivered */
 pending_t *apply_find(purge_t *p, uint64_t number);
 void apply_enqueue(purge_t *p, pending_t *d); /* to the outbox; takes it */
+
+bool apply_is_gap(span_t json);
+/* recent.c */
+void recent_add(purge_t *p, const stream_entry_t *e, const recent_t *what);
+/* Is that entry one that was applied before? One that takes the place of a lost one, or that was entered twice. NULL:
+ * no, or it is too long ago. */
+const recent_t *recent_find(const purge_t *p, const stream_entry_t *e);
 
 /* submit.c */
 void submit_settled(purge_t *p, submission_t *s); /* its purge is in the stream */

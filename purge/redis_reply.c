@@ -61,6 +61,10 @@ err_t redis_reply_entry(const redisReply *r, stream_entry_t *out)
             out->purge = value;
         else if (span_eq(name, SPAN("by")))
             out->by = value;
+        else if (span_eq(name, SPAN("life")))
+            out->life = value;
+        else if (span_eq(name, SPAN("again")) && redis_reply_id(value, &out->again) != ERR_OK)
+            out->again = (stream_id_t){0, 0};
         else if (span_eq(name, SPAN("heard")))
             out->heard = true;
     }

@@ -27,7 +27,9 @@ typedef struct stream_entry {
     stream_id_t id;
     span_t purge; /* .p NULL: the entry has no such field */
     span_t by;
-    bool heard; /* it was entered for a message of the channel */
+    span_t life;       /* the state directory whose number `by` is; .p NULL: unknown */
+    stream_id_t again; /* the ID of the entry that Redis lost and that this one takes the place of; 0-0: none */
+    bool heard;        /* it was entered for a message of the channel */
 } stream_entry_t;
 err_t redis_reply_entry(const redisReply *r, stream_entry_t *out);
 

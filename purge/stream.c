@@ -6,7 +6,11 @@
  *
  * A server with another run_id is another history until shown otherwise: it must still have the entry at the cursor (or
  * end there). If it hasn't, that is a gap; reading goes on from the last entry that both know, and what this node
- * applied in the last hour and the stream lacks is entered again. */
+ * applied in the last hour and the stream lacks is entered again (outbox.c).
+ *
+ * Gaps are not: whoever reads the stream after a loss finds one itself. Except where the loss was only of the end: a
+ * node that was away since before it finds nothing missing, so the latest lost gap is entered again, which covers all
+ * earlier ones. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -155,6 +159,10 @@ static void stream_got(void *ctx, const redisReply *r)
         stream_read(p);
         return;
     }
+    if (!p->added_unknown && p->cursor.entries_added > info.entries_added) {
+        stream_lost(p, &info); /* more was read than the stream has grown by: others have begun to fill a new one */
+        return;
+    }
     if (p->added_unknown) {
         p->added_unknown = false;
         p->cursor.entries_added = info.entries_added;
@@ -197,6 +205,13 @@ static void stream_probes_done(purge_t *p)
     memcpy(p->cursor.at.run_id, p->stream_conn.run_id, sizeof p->cursor.at.run_id);
     p->added_unknown = true;
     apply_cursor(p);
+    if (p->probe_gap != NULL && (p->probe_best.ms != 0 || p->probe_best.seq != 0)) {
+        apply_lost(p, p->probe_gap);
+        apply_enqueue(p, p->probe_gap);
+    } else {
+        apply_pending_free(p->probe_gap);
+    }
+    p->probe_gap = NULL;
     if (p->probes_missing > 0)
         log_warn("%zu purges of the last hour are missing in stream %s and are entered again", p->probes_missing,
                  p->o.stream);
@@ -211,8 +226,15 @@ static void stream_probed(void *ctx, const redisReply *r)
     bool there = r != NULL && r->type == REDIS_REPLY_ARRAY && r->elements == 1;
     if (there && stream_id_cmp(b->id, p->probe_best) > 0)
         p->probe_best = b->id;
-    if (r != NULL && !there && (p->probe_info.first.ms == 0 || stream_id_cmp(b->id, p->probe_info.first) > 0)) {
+    const stream_info_t *info = &p->probe_info;
+    bool trimmed = info->first.ms != 0 && stream_id_cmp(b->id, info->first) < 0 && info->entries_added > info->length;
+    if (r != NULL && !there && !trimmed && apply_is_gap(span_of(b->d->json, b->d->json_n))) {
+        b->d->id = b->id;
+        apply_pending_free(p->probe_gap); /* at most one was kept */
+        p->probe_gap = b->d;
+    } else if (r != NULL && !there && !trimmed) {
         p->probes_missing++;
+        b->d->id = b->id;
         apply_lost(p, b->d);
         apply_enqueue(p, b->d);
     } else {
@@ -227,7 +249,15 @@ typedef struct probe_list {
     purge_t *p;
     probe_t *v[STREAM_PROBES];
     size_t n;
+    probe_t *gap; /* the latest */
 } probe_list_t;
+
+static void stream_probe_free(probe_t *b)
+{
+    if (b != NULL)
+        apply_pending_free(b->d);
+    free(b);
+}
 
 static bool stream_collect(void *ctx, const journal_record_t *r)
 {
@@ -244,20 +274,28 @@ static bool stream_collect(void *ctx, const journal_record_t *r)
     b->d->wall = r->accepted;
     if (!(r->flags & (JOURNAL_OWN | JOURNAL_HEARD)) && r->by.n > 0)
         b->d->by = mem_dup(r->by.p, r->by.n);
-    size_t at = l->n++ % STREAM_PROBES; /* the latest are what a restart can have lost */
-    if (l->v[at] != NULL) {
-        apply_pending_free(l->v[at]->d);
-        free(l->v[at]);
+    if (apply_is_gap(r->json)) {
+        bool later = l->gap == NULL || stream_id_cmp(b->id, l->gap->id) > 0;
+        stream_probe_free(later ? l->gap : b);
+        l->gap = later ? b : l->gap;
+        return true;
     }
+    size_t at = l->n++ % STREAM_PROBES; /* the latest are what a restart can have lost */
+    stream_probe_free(l->v[at]);
     l->v[at] = b;
     return true;
 }
 
-/* What had been entered, and waits to be read back, may be lost as well: back to the outbox. */
+/* What had been entered, and waits to be read back, may be lost as well: back to the outbox, where it is asked first
+ * whether it is still there. */
 static void stream_unsettle(purge_t *p)
 {
     for (list_t *n; (n = p->added.next) != &p->added;) {
         pending_t *d = LIST_ITEM(n, pending_t, link);
+        if (apply_is_gap(span_of(d->json, d->json_n))) {
+            apply_delivered(p, d, d->id, true); /* the gap that this loss is covers it */
+            continue;
+        }
         list_remove(n);
         apply_lost(p, d);
         list_push_back(&p->outgoing, &d->link);
@@ -270,23 +308,26 @@ static void stream_lost(purge_t *p, const stream_info_t *info)
     p->probe_info = *info;
     p->probe_best = (stream_id_t){0, 0};
     p->probes_missing = p->probes = 0;
+    apply_pending_free(p->probe_gap);
+    p->probe_gap = NULL;
     apply_gap(p, "the stream lacks what this node has applied (Redis lost data, or is another one)", false);
     stream_unsettle(p);
     probe_list_t *l = mem_zalloc(sizeof *l);
     l->p = p;
     journal_records(p->journal, stream_collect, l);
     size_t n = l->n < STREAM_PROBES ? l->n : STREAM_PROBES;
-    p->probes = n;
-    for (size_t i = 0; i < n; i++) {
-        probe_t *b = l->v[(l->n - n + i) % STREAM_PROBES];
+    p->probes = n + (l->gap != NULL);
+    for (size_t i = 0; i <= n; i++) {
+        probe_t *b = i < n ? l->v[(l->n - n + i) % STREAM_PROBES] : l->gap;
+        if (b == NULL)
+            break;
         char id[STREAM_ID_TEXT];
         redis_reply_id_text(b->id, id);
         bool known = apply_find(p, b->d->number) != NULL; /* waits in the outbox anyway */
         if (known || !redis_conn_send(&p->stream_conn, PURGE_COMMAND_LIMIT * 5, stream_probed, b, 4,
                                       (span_t[]){SPAN("XRANGE"), stream_name(p), span_str(id), span_str(id)})) {
             p->probes--;
-            apply_pending_free(b->d);
-            free(b);
+            stream_probe_free(b);
         }
     }
     free(l);

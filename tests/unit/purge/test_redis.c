@@ -425,6 +425,136 @@ Test(redis, a_redis_that_lost_its_last_second)
     cr_assert_eq(test_node_status(&a).gaps, 1);
 }
 
+static bool settled(test_node_t *n, int count, uint64_t gaps)
+{
+    for (int i = 0; i < count; i++)
+        if (test_node_status(&n[i]).undelivered != 0 || test_node_status(&n[i]).gaps != gaps)
+            return false;
+    return true;
+}
+
+Test(redis, what_a_fleet_lost_comes_back_once_however_often_it_is_lost)
+{
+    enum { NODES = 4, PURGES = 60 };
+    static test_node_t n[NODES];
+    char name[NODES][16], cursor[NODES][48];
+    for (int i = 0; i < NODES; i++) {
+        snprintf(name[i], sizeof name[i], "node-%d", i);
+        test_node_init(&n[i], name[i], &redis);
+        test_node_start(&n[i], false);
+        ready(&n[i]);
+    }
+    for (int i = 0; i < PURGES; i++) {
+        char json[64];
+        snprintf(json, sizeof json, "{\"tags\":[\"t%d\"]}", i);
+        free(test_node_purge(&n[i % NODES], json));
+    }
+    test_redis(&redis, "XADD brink:purge * purge '{\"gap\":true}'");
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"by an application\"]}'");
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"by an application\"]}'"); /* equal ones are two */
+    TEST_WAIT(settled(n, NODES, 1));
+    for (int i = 0; i < NODES; i++)
+        TEST_WAIT(purged(&n[i], "by an application", 0));
+    for (int times = 1; times <= 3; times++) {
+        usleep(300 * 1000); /* so that what was applied is in the journals */
+        uint64_t heads[NODES];
+        for (int i = 0; i < NODES; i++)
+            heads[i] = head(&n[i]);
+        test_redis(&redis, times == 3 ? "FLUSHALL" : "DEL brink:purge");
+        TEST_WAIT(entries() >= PURGES + 2);
+        TEST_WAIT(settled(n, NODES, 1 + (uint64_t)times));
+        usleep(1500 * 1000);
+        cr_assert_eq(entries(), PURGES + 2, "%d entries after loss %d", entries(), times);
+        cr_assert_null(strstr(test_redis(&redis, "XRANGE brink:purge - +"), "gap"));
+        cr_assert(settled(n, NODES, 1 + (uint64_t)times));
+        for (int i = 0; i < NODES; i++) {
+            cr_assert_eq(head(&n[i]), heads[i] + 1, "%d: what comes back has no second effect", i);
+            snprintf(cursor[i], sizeof cursor[i], "%s", test_node_status(&n[i]).cursor);
+            cr_assert_str_eq(cursor[i], cursor[0]);
+        }
+    }
+    for (int i = 0; i < NODES; i++)
+        test_node_drop(&n[i]);
+}
+
+Test(redis, a_stream_that_is_filled_before_anyone_looks_is_lost_all_the_same)
+{
+    test_node_start(&a, false);
+    ready(&a);
+    for (int i = 0; i < 3; i++)
+        free(test_node_purge(&a, "{\"tags\":[\"mine\"]}"));
+    TEST_WAIT(test_node_status(&a).undelivered == 0);
+    usleep(300 * 1000);
+    test_redis(&redis,
+               "EVAL 'redis.call(\"DEL\",\"brink:purge\") for i=1,5 do "
+               "redis.call(\"XADD\",\"brink:purge\",\"*\",\"purge\",ARGV[1]) end return 1' 0 '{\"tags\":[\"new\"]}'");
+    TEST_WAIT(entries() == 8 && test_node_status(&a).undelivered == 0);
+    cr_assert(purged(&a, "new", 0));
+    cr_assert_eq(test_node_status(&a).gaps, 1);
+}
+
+Test(redis, an_entry_that_comes_twice_moves_the_cursor_once_more)
+{
+    test_node_start(&a, false);
+    ready(&a);
+    uint64_t began = head(&a);
+    static const char *const once[] = {"by edge-9/7 life 00000000000000aa",
+                                       "by edge-9/7 life 00000000000000bb",
+                                       "by edge-9/8 life 00000000000000aa",
+                                       "by edge-9/7",
+                                       "by edge-9/7",
+                                       ""};
+    for (size_t i = 0; i < 6; i++) { /* other lives, other numbers, and whoever doesn't say: each is a purge */
+        test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"t\"]}' %s", once[i]);
+        TEST_WAIT(head(&a) == began + i + 1);
+    }
+    char first[48];
+    snprintf(first, sizeof first, "%s", test_node_status(&a).cursor);
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"t\"]}' by edge-9/7 life 00000000000000aa");
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"t\"]}' by edge-9/99 again %s", first);
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"other\"]}' by edge-9/99 again %s", first);
+    TEST_WAIT(purged(&a, "other", began));
+    cr_assert_eq(head(&a), began + 7);
+    cr_assert_eq(test_node_status(&a).gaps, 0);
+    /* its next life knows them too */
+    snprintf(first, sizeof first, "%s", test_node_status(&a).cursor);
+    test_node_stop(&a);
+    test_node_start(&a, true);
+    ready(&a);
+    began = head(&a);
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"other\"]}' by edge-9/99 again %s", first);
+    TEST_WAIT(strcmp(test_node_status(&a).cursor, first) != 0);
+    cr_assert_eq(head(&a), began);
+}
+
+Test(redis, a_gap_that_was_lost_with_the_last_second_reaches_who_was_away)
+{
+    char cmd[256];
+    test_node_start(&a, false);
+    test_node_start(&b, false);
+    ready(&a);
+    ready(&b);
+    free(test_node_purge(&a, "{\"tags\":[\"kept\"],\"wait\":\"fleet\"}"));
+    snprintf(cmd, sizeof cmd, "cp -r %s/appendonlydir %s/copy", redis.dir, redis.dir);
+    cr_assert_eq(system(cmd), 0);
+    uint64_t began = head(&b);
+    test_node_stop(&b);
+    test_redis(&redis, "XADD brink:purge * purge '{\"gap\":true}'");
+    test_redis(&redis, "XADD brink:purge * purge '{\"gap\":true}'");
+    free(test_node_purge(&a, "{\"tags\":[\"lost\"]}"));
+    TEST_WAIT(test_node_status(&a).gaps == 2 && test_node_status(&a).undelivered == 0);
+    test_redis_kill(&redis, SIGKILL);
+    snprintf(cmd, sizeof cmd, "rm -r %s/appendonlydir && mv %s/copy %s/appendonlydir", redis.dir, redis.dir, redis.dir);
+    cr_assert_eq(system(cmd), 0);
+    test_redis_start(&redis);
+    TEST_WAIT(entries() == 3 && test_node_status(&a).undelivered == 0);
+    cr_assert_eq(test_node_status(&a).gaps, 3, "the loss is one, and what comes back is none");
+    test_node_start(&b, true);
+    ready(&b);
+    cr_assert(purged(&b, "lost", began));
+    cr_assert_eq(test_node_status(&b).gaps, 1);
+}
+
 Test(redis, what_redis_lost_is_entered_again_by_the_next_life_of_a_node)
 {
     char cmd[160];
