@@ -2,6 +2,7 @@
  * method, token, form, content, rate. */
 #include "purge/api.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 #include "edge/tbl/metrics.h"
 #include "purge/api_priv.h"
 
-enum { API_AUDIT_BYTES = 1024 };
+enum { API_AUDIT_BYTES = 1024, API_DIGITS = 15 /* of a number: all that a double surely has */ };
 
 const api_route_t api_routes[] = {
     {"/v1/purge", true, api_purge},
@@ -56,7 +57,7 @@ void api_reply_json(api_call_t *c, int status, const char *content_type, json_t 
 {
     handler_response_t r = {.status = status};
     api_status_fields(c, &r);
-    char *text = json_dumps(body, JSON_COMPACT);
+    char *text = json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(API_DIGITS));
     json_decref(body);
     handler_text(&r, status, content_type, text != NULL ? text : "{}", text != NULL ? strlen(text) : 2);
     free(text);
@@ -244,7 +245,8 @@ static void api_put_nodes(json_t *body, const purge_outcome_t *o)
     for (size_t i = 0; i < o->nodes_n; i++) {
         const purge_node_state_t *s = &o->nodes[i];
         if (s->applied_ms >= 0)
-            json_array_append_new(nodes, json_pack("{s:s, s:f}", "node", s->name, "applied_ms", s->applied_ms));
+            json_array_append_new(
+                nodes, json_pack("{s:s, s:f}", "node", s->name, "applied_ms", round(s->applied_ms * 1000) / 1000));
         else
             json_array_append_new(s->live ? missing : absent, json_string(s->name));
     }

@@ -271,9 +271,9 @@ static pending_t *apply_entered(purge_t *p, const stream_entry_t *e)
 }
 
 /* It has been in force since it came first. A later loss must not find it missing under the ID that it had before. */
-static void apply_again(purge_t *p, const stream_entry_t *e, const recent_t *known)
+static void apply_again(purge_t *p, const stream_entry_t *e, const repeat_t *known)
 {
-    recent_t r = *known;
+    repeat_t r = *known;
     journal_record_t record = {.number = r.number,
                                .position = r.position,
                                .accepted = r.accepted,
@@ -282,7 +282,7 @@ static void apply_again(purge_t *p, const stream_entry_t *e, const recent_t *kno
                                .flags = (r.flags & ~(uint32_t)JOURNAL_LOST) | JOURNAL_DELIVERED,
                                .by = r.flags & (JOURNAL_OWN | JOURNAL_HEARD) ? SPAN_NONE : e->by,
                                .json = e->purge};
-    recent_add(p, e, &r);
+    repeat_add(p, e, &r);
     ledger_append(p->ledger, &(ledger_entry_t){.cursor = &p->cursor.at}, NULL);
     journal_post(p->journal, &(journal_item_t){.cursor = &p->cursor, .record = &record});
 }
@@ -336,7 +336,7 @@ static void apply_new(purge_t *p, const stream_entry_t *e, const message_t *m, a
                           .json = e->purge};
     item.record = &r;
     journal_post(p->journal, &item);
-    recent_add(p, e, &(recent_t){.number = r.number, .position = r.position, .accepted = r.accepted, .flags = r.flags});
+    repeat_add(p, e, &(repeat_t){.number = r.number, .position = r.position, .accepted = r.accepted, .flags = r.flags});
     if (c.n > 0)
         apply_tell(p, item.position, c.level);
     if (m->gap)
@@ -359,12 +359,12 @@ void apply_entry(purge_t *p, const stream_entry_t *e)
         d = apply_heard_before(p, e);
     if (d != NULL) {
         apply_cursor(p); /* first the cursor, then no longer outside: a demand in between has both */
-        recent_add(p, e,
-                   &(recent_t){.number = d->number, .position = d->position, .accepted = d->wall, .flags = d->flags});
+        repeat_add(p, e,
+                   &(repeat_t){.number = d->number, .position = d->position, .accepted = d->wall, .flags = d->flags});
         apply_delivered(p, d, e->id, true);
         return;
     }
-    const recent_t *known = recent_find(p, e);
+    const repeat_t *known = repeat_find(p, e);
     if (known != NULL) {
         apply_again(p, e, known);
         return;

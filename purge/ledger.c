@@ -228,6 +228,23 @@ mark_t ledger_stamp_look(ledger_t *l, const ledger_stamp_t *st, const ledger_sub
     return since > known ? since : known;
 }
 
+ledger_strict_t ledger_strict(ledger_t *l, const ledger_subject_t *s, uint64_t began)
+{
+    CHECK(pthread_rwlock_rdlock(&l->lock) == 0);
+    msec_t boot;
+    uint64_t uri = invalidated_find(&l->invalidated, s->uri_digest, &boot), group = l->invalidated.displaced;
+    for (size_t i = 0; i < s->tags_n; i++) {
+        uint64_t at = invalidated_find(&l->invalidated, s->tags[i], &boot);
+        group = at > group ? at : group;
+    }
+    bool gap = l->all.strict > began;
+    pthread_rwlock_unlock(&l->lock);
+    if (gap)
+        return LEDGER_STRICT_GAP;
+    /* a demand speaks of URIs alone: what came later for a group, or is forgotten, isn't in it */
+    return uri > began && (group <= began || group < uri) ? LEDGER_STRICT_DEMANDED : LEDGER_STRICT_INVALIDATED;
+}
+
 /* ---- the tier ---- */
 
 void ledger_demand(ledger_t *l, const ledger_subject_t *s, msec_t now_boot, ledger_demand_t *out)

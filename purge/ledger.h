@@ -67,6 +67,14 @@ void ledger_stamp_raise(ledger_stamp_t *st, mark_t mark);
  * responses directly. Not durable. Returns its position. */
 uint64_t ledger_invalidate(ledger_t *l, digest_t digest, msec_t now_boot);
 
+/* Why what began at that position is MARK_STRICT, which it is known to be. */
+typedef enum ledger_strict {
+    LEDGER_STRICT_GAP,         /* purges may have been lost since */
+    LEDGER_STRICT_INVALIDATED, /* an unsafe method changed what it shows */
+    LEDGER_STRICT_DEMANDED     /* the same, and no more than ledger_demand tells a shield of that URI */
+} ledger_strict_t;
+ledger_strict_t ledger_strict(ledger_t *l, const ledger_subject_t *s, uint64_t began);
+
 /* Random, made once for a state directory. Whoever keeps positions elsewhere (a disk tier) records it and drops
  * everything that was recorded under another one. */
 uint64_t ledger_epoch(const ledger_t *l);

@@ -33,13 +33,7 @@ __attribute__((format(printf, 4, 5))) static err_t message_fail(message_error_t 
 
 static bool message_printable(span_t s)
 {
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f)
-            return false;
-    for (size_t i = 0, n; i < s.n; i += n) /* JSON carries nothing else */
-        if ((n = utf8_length(s.p + i, s.n - i)) == 0)
-            return false;
-    return s.n > 0;
+    return s.n > 0 && utf8_printable(s); /* JSON carries nothing else */
 }
 
 static bool message_host_valid(span_t s)

@@ -43,9 +43,9 @@ static bool purge_load_record(void *ctx, const journal_record_t *r)
     stream_id_t id = {r->ms, r->seq};
     bool delivered = (r->flags & JOURNAL_DELIVERED) != 0, lost = (r->flags & JOURNAL_LOST) != 0;
     if (r->ms != 0)
-        recent_add(
+        repeat_add(
             p, &(stream_entry_t){.id = id, .purge = r->json, .by = r->by},
-            &(recent_t){.number = r->number, .position = r->position, .accepted = r->accepted, .flags = r->flags});
+            &(repeat_t){.number = r->number, .position = r->position, .accepted = r->accepted, .flags = r->flags});
     if (delivered && (r->ms == 0 || !p->has_cursor || stream_id_cmp(id, purge_cursor_id(p)) <= 0))
         return true;
     if (r->json.n == 0 || (delivered && !(r->flags & (JOURNAL_OWN | JOURNAL_HEARD))))
@@ -151,7 +151,7 @@ void purge_free(purge_t *p)
     purge_free_list(&p->outgoing);
     purge_free_list(&p->added);
     free(p->nodes);
-    free(p->recent);
+    free(p->repeats);
     apply_pending_free(p->probe_gap);
     if (p->journal != NULL)
         loop_release(&p->loop);

@@ -7,6 +7,7 @@
  *   stream.c   reads the stream; finds gaps
  *   channel.c  hears the channel; holds the recorder's lease
  *   outbox.c   enters into the stream what isn't there yet; trims it
+ *   repeat.c   knows entries that come a second time
  *   receipts.c says what this node has applied, and asks what others have
  *   catchup.c  the shield's side of the tier
  *
@@ -36,7 +37,7 @@ enum {
     PURGE_IN_FLIGHT = 64,     /* entries on their way into the stream at once */
     PURGE_READ_COUNT = 200,   /* entries of one reply */
     PURGE_SEEN = 32,          /* changes of a node's receipt that are remembered */
-    PURGE_RECENT = 8192,      /* entries of the stream that are known again when they are repeated */
+    PURGE_REPEATS = 8192,     /* entries of the stream that are known again when they are repeated */
     PURGE_MAX_WAITERS = 10000 /* answers and catch-ups that wait at once */
 };
 
@@ -80,13 +81,13 @@ struct submission {
     bool answered;
 };
 
-typedef struct recent { /* S: an entry that was read and is in force */
+typedef struct repeat { /* S: an entry that was read and is in force */
     stream_id_t id;
     uint64_t body, from; /* hashes of `purge`, and of `by` and `life` (0: it doesn't say whose) */
     uint64_t number, position;
     msec_t accepted;
     uint32_t flags;
-} recent_t;
+} repeat_t;
 
 typedef struct known_node { /* S */
     char name[JOURNAL_NODE_MAX];
@@ -141,8 +142,8 @@ struct purge {
     size_t probes, probes_missing;
     stream_id_t probe_best;
     stream_info_t probe_info;
-    recent_t *recent; /* a ring of PURGE_RECENT */
-    size_t recent_n;  /* so far */
+    repeat_t *repeats; /* a ring of PURGE_REPEATS */
+    size_t repeats_n;  /* so far */
     /* channel.c, S */
     msec_t subscribed_since; /* boot; 0 = not */
     msec_t subscribe_sent;
@@ -182,11 +183,11 @@ pending_t *apply_find(purge_t *p, uint64_t number);
 void apply_enqueue(purge_t *p, pending_t *d); /* to the outbox; takes it */
 
 bool apply_is_gap(span_t json);
-/* recent.c */
-void recent_add(purge_t *p, const stream_entry_t *e, const recent_t *what);
+/* repeat.c */
+void repeat_add(purge_t *p, const stream_entry_t *e, const repeat_t *what);
 /* Is that entry one that was applied before? One that takes the place of a lost one, or that was entered twice. NULL:
  * no, or it is too long ago. */
-const recent_t *recent_find(const purge_t *p, const stream_entry_t *e);
+const repeat_t *repeat_find(const purge_t *p, const stream_entry_t *e);
 
 /* submit.c */
 void submit_settled(purge_t *p, submission_t *s); /* its purge is in the stream */

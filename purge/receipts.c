@@ -1,8 +1,9 @@
 /* Receipts: each node says in a hash of its own, with a short life, up to where it has applied the stream; whoever
  * waits for the fleet reads them all. A node that is gone drops out of the waiting by itself.
  *
- * The hash also guards the name: it carries the epoch of the state directory, and a node that finds its own name in use
- * by another one, twice, refuses to go on. (Its own former life has the same epoch, or falls silent.) */
+ * The hash also guards the name: it carries the epoch of the state directory. Whoever writes it first has the name; a
+ * node that finds another epoch there isn't ready until the receipt has run out, and refuses to go on when it is
+ * written twice more. (Its own former life has the same epoch, or falls silent.) */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,11 +67,16 @@ static void receipts_name_seen(void *ctx, const redisReply *r)
     if (r == NULL || r->type != REDIS_REPLY_ARRAY || r->elements != 2)
         return;
     span_t instance = redis_reply_text(r->element[0]), at = redis_reply_text(r->element[1]);
-    if (instance.p == NULL || span_eq(instance, span_str(p->instance))) {
+    if (span_eq(instance, span_str(p->instance))) {
         p->name_checked = true;
         receipts_write(p);
         return;
     }
+    if (instance.p == NULL)
+        return; /* it ran out in between, or can't be written */
+    if (p->foreign_at[0] == '\0')
+        log_warn("the name %s was in use by another node on stream %s a moment ago; waiting for its receipt to run out",
+                 p->o.node, p->o.stream);
     if (p->foreign_at[0] != '\0' && at.n < sizeof p->foreign_at && !span_eq(at, span_str(p->foreign_at)) &&
         ++p->foreign_seen >= RECEIPTS_FOREIGN_LIMIT) {
         log_error("another node named %s is alive on stream %s; give each node its own name", p->o.node, p->o.stream);
@@ -78,15 +84,22 @@ static void receipts_name_seen(void *ctx, const redisReply *r)
         if (p->o.sink.refused != NULL)
             p->o.sink.refused(p->o.sink.ctx, "the node's name is in use by another node");
     }
-    snprintf(p->foreign_at, sizeof p->foreign_at, "%.*s", SPAN_ARG(at));
+    snprintf(p->foreign_at, sizeof p->foreign_at, "%.*s", SPAN_ARG(at.n > 0 ? at : SPAN("?")));
 }
 
+/* Of two that start at the same time one is first. */
 static void receipts_check_name(purge_t *p)
 {
-    char key[RECEIPTS_NAME];
-    redis_conn_send(
-        &p->command_conn, PURGE_COMMAND_LIMIT, receipts_name_seen, p, 4,
-        (span_t[]){SPAN("HMGET"), receipts_key(p, span_str(p->o.node), key, sizeof key), SPAN("instance"), SPAN("at")});
+    redis_conn_t *c = &p->command_conn;
+    char key[RECEIPTS_NAME], life[16];
+    span_t k = receipts_key(p, span_str(p->o.node), key, sizeof key);
+    snprintf(life, sizeof life, "%d", PURGE_RECEIPT_LIFE);
+    redis_conn_send(c, PURGE_COMMAND_LIMIT, service_ignore, p, 4,
+                    (span_t[]){SPAN("HSETNX"), k, SPAN("instance"), span_str(p->instance)});
+    redis_conn_send(c, PURGE_COMMAND_LIMIT, service_ignore, p, 4,
+                    (span_t[]){SPAN("EXPIRE"), k, span_str(life), SPAN("NX")}); /* a namesake's runs out as it would */
+    redis_conn_send(c, PURGE_COMMAND_LIMIT, receipts_name_seen, p, 4,
+                    (span_t[]){SPAN("HMGET"), k, SPAN("instance"), SPAN("at")});
 }
 
 void receipts_up(purge_t *p)

@@ -125,6 +125,8 @@ void invalidated_put(invalidated_t *t, size_t most, digest_t uri, uint64_t posit
             at = &set[i];
     }
     t->n += at->position == 0;
+    if (!hash_eq(at->uri, uri) && at->position > t->displaced)
+        t->displaced = at->position;
     *at = (struct invalidated_way){.uri = uri, .position = position, .boot = boot};
     t->last = position;
 }

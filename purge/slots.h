@@ -53,7 +53,7 @@ typedef struct invalidated {
         msec_t boot;
     } * v;
     size_t sets, n;
-    uint64_t last;
+    uint64_t last, displaced; /* positions: the latest, and the latest that has fallen out */
 } invalidated_t;
 
 void invalidated_release(invalidated_t *t);

@@ -106,7 +106,7 @@ static void stream_at_end(purge_t *p)
         receipts_up(p);
         outbox_run(p);
     }
-    if (!p->trusted && channel_settled(p)) {
+    if (!p->trusted && channel_settled(p) && p->name_checked) {
         p->trusted = true;
         stream_ready(p);
     }
@@ -395,7 +395,8 @@ void stream_tick(purge_t *p)
 {
     msec_t now = p->loop.now.boot;
     bool deaf = p->caught_up && !channel_settled(p);
-    if (!atomic_load(&p->ready) && (deaf || !redis_conn_up(&p->stream_conn)) &&
+    bool unnamed = p->caught_up && !p->name_checked && p->foreign_at[0] == '\0'; /* receipts can't be written */
+    if (!atomic_load(&p->ready) && (deaf || unnamed || !redis_conn_up(&p->stream_conn)) &&
         now - p->started_boot >= p->o.start_without_redis) {
         log_warn("redis %s can't be %s; the node goes on without it", p->o.redis.shown,
                  deaf ? "listened to" : "reached");

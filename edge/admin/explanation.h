@@ -37,7 +37,7 @@ typedef struct explanation_stored {
     size_t tags;
     const explanation_field_t *vary;
     size_t vary_n;
-    const char *purge;  /* "none", "soft", "gap", "hard" */
+    const char *purge;  /* "none", "soft", "invalidated", "gap", "hard" */
     span_t coding;         /* that this request would get; of a note .p NULL */
     why_rule_t coding_why;
     why_rule_t storing; /* whether it would be stored now, if it came as the answer to a plain request */

@@ -3,7 +3,7 @@
 #ifndef BRINK_BASE_UTF8_H
 #define BRINK_BASE_UTF8_H
 
-#include <stddef.h>
+#include "edge/base/span.h"
 
 /* 1 … 4 bytes of the well-formed character at p (n ≥ 1 bytes are there), 0 when there is none. */
 static inline size_t utf8_length(const char *p, size_t n)
@@ -35,6 +35,18 @@ static inline size_t utf8_length(const char *p, size_t n)
         if (s[i] < 0x80 || s[i] > 0xbf)
             return 0;
     return want;
+}
+
+/* Characters alone, without control characters: a line that can be said in JSON as it is. */
+static inline bool utf8_printable(span_t s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f)
+            return false;
+    for (size_t i = 0, n; i < s.n; i += n)
+        if ((n = utf8_length(s.p + i, s.n - i)) == 0)
+            return false;
+    return true;
 }
 
 #endif

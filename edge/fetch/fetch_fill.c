@@ -70,7 +70,8 @@ static object_t *fetch_fill_object(fetch_t *f, const fields_t *kept, const store
         if (f->response.storable == STORABLE_YES) {
             f->response.storable = STORABLE_TOO_MANY_TAGS;
             metrics_add(METRIC_TOO_MANY_TAGS, 0, 1);
-            log_warn("%.*s carries more or longer tags than allowed: not stored", SPAN_ARG(f->key.uri));
+            log_warn("%.*s carries more or longer tags than allowed, or one that isn't UTF-8: not stored",
+                     SPAN_ARG(f->key.uri));
         }
     }
     return object_new(&f->key, selecting, meta, f->object_began, block, body, tags, tags_n);

@@ -33,6 +33,7 @@ enum stored_flag {
     STORED_CODABLE = 1u << 17,    /* its body may be given a content coding (codable.h) */
     STORED_STALE_SAID = 1u << 18, /* the response or a rule says for how long it may be used stale, or decides otherwise
                                      over its freshness: stale use within that only, whoever is away */
+    STORED_INVALIDATED = 1u << 19, /* of a copy, for one decision: MARK_STRICT is an unsafe method's doing, no gap's */
 };
 
 typedef struct stored {

@@ -1,10 +1,12 @@
 /* Tags are opaque bytes; only the way they are listed differs: Surrogate-Key by white space, Cache-Tag by commas,
  * Cache-Groups as Structured Fields strings (RFC 9875 2; a field that can't be parsed is ignored, RFC 9651 4.2). A
- * response with more tags than are kept would be missed by a purge, so it is refused as a whole. */
+ * response with more tags than are kept would be missed by a purge, so it is refused as a whole; and so is one with a
+ * tag that no purge can name, since purges are written in JSON: what isn't UTF-8, or has control characters. */
 #include "edge/policy/tags.h"
 
 #include <stdlib.h>
 
+#include "edge/base/utf8.h"
 #include "edge/http/sf.h"
 
 enum { SEED_TAG = 0x74616773, SEED_GROUP = 0x67727073 };
@@ -61,6 +63,8 @@ static err_t put_tag(sink_t *k, span_t tag)
 {
     if (tag.n == 0)
         return ERR_OK;
+    if (!utf8_printable(tag))
+        return ERR_SYNTAX;
     return tag.n > TAG_MAX_BYTES ? ERR_TOO_BIG : put(k, tags_digest(tag));
 }
 

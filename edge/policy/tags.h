@@ -13,7 +13,8 @@ enum {
 };
 
 /* Digests of the distinct tags into an array from the arena (a group's name counts as a tag: a purge by tag matches
- * it). ERR_TOO_BIG: more or longer ones than allowed; the response must then not be stored. */
+ * it). ERR_TOO_BIG: more or longer ones than allowed; ERR_SYNTAX: one that no purge can name (not UTF-8, or with
+ * control characters). The response must then not be stored. */
 err_t tags_collect(const fields_t *response, arena_t *a, digest_t **out, size_t *n);
 /* The same, and for each group also its digest within the origin, for invalidation by Cache-Group-Invalidation. Whoever
  * stores asks tags_collect first (storable_decide does): the ceiling here is that of digests. */

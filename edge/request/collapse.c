@@ -86,7 +86,7 @@ static bool collapse_joinable(request_t *rq, fetch_t *f)
 {
     if (!span_eq(fetch_key(f)->text, rq->key.text) || !collapse_brings(rq, f) || fetch_covered(f, rq->env->ledger))
         return false;
-    if ((rq->mark == MARK_STRICT || purge_in_doubt(rq->env->purge)) && !fetch_past_shields(f))
+    if (collapse_past_shields(rq) && !fetch_past_shields(f))
         return false;
     if (lookup_too_old(rq, fetch_started(f)))
         return false;
@@ -207,7 +207,9 @@ object_t *collapse_validates(request_t *rq)
 
 bool collapse_past_shields(const request_t *rq)
 {
-    return rq->mark == MARK_STRICT || purge_in_doubt(rq->env->purge);
+    if (purge_in_doubt(rq->env->purge))
+        return true;
+    return rq->mark == MARK_STRICT && (rq->stored == NULL || lookup_strict(rq, rq->stored) != LEDGER_STRICT_DEMANDED);
 }
 
 static fetch_t *collapse_new_fetch(request_t *rq, bool share, bool together, bool background)

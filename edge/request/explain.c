@@ -114,11 +114,13 @@ static bool explain_disk_match(const warm_get_t *g, span_t key, span_t selecting
     return lookup_disk_selects(key, selecting, e->rq->key.text, &e->x.fields);
 }
 
-static const char *explain_mark(mark_t mark)
+static const char *explain_mark(explain_t *e, object_t *o)
 {
     static const char *const words[] = {
         [MARK_NONE] = "none", [MARK_SOFT] = "soft", [MARK_STRICT] = "gap", [MARK_HARD] = "hard"};
-    return words[mark];
+    mark_t mark = lookup_mark(e->rq, o);
+    bool invalidated = mark == MARK_STRICT && lookup_strict(e->rq, o) != LEDGER_STRICT_GAP;
+    return invalidated ? "invalidated" : words[mark];
 }
 
 static void explain_flags(explanation_stored_t *s, uint32_t flags)
@@ -211,7 +213,7 @@ static void explain_stored(explain_t *e, const char *tier, const explain_head_t 
         .length = meta.content_length >= 0 ? meta.content_length : (int64_t)head->bytes,
         .hits = atomic_load_explicit(&o->hits, memory_order_relaxed),
         .tags = o->tags_n,
-        .purge = explain_mark(lookup_mark(rq, o)),
+        .purge = explain_mark(e, o),
     };
     explain_flags(s, meta.flags);
     explain_vary(e, o, s);
@@ -377,6 +379,15 @@ static bool explain_header(explain_t *e, span_t text, handler_response_t *resp)
     return fields_add(&e->x.fields, name, value) == ERR_OK;
 }
 
+/* Control characters can't be on a request line, and nothing should be explained in place of what was asked. */
+static bool explain_printable(span_t text)
+{
+    for (size_t i = 0; i < text.n; i++)
+        if ((unsigned char)text.p[i] < ' ' || text.p[i] == 0x7f)
+            return false;
+    return true;
+}
+
 static bool explain_url(explain_t *e, span_t text, handler_response_t *resp)
 {
     uri_t parts;
@@ -384,7 +395,7 @@ static bool explain_url(explain_t *e, span_t text, handler_response_t *resp)
         handler_problem(resp, 400, "url is given twice", "ask for one URL at a time");
         return false;
     }
-    if (uri_split(text, &parts) != ERR_OK) {
+    if (!explain_printable(text) || uri_split(text, &parts) != ERR_OK) {
         handler_problem(
             resp, 422, "url is no URL",
             "\"%.*s\" should be http://HOST/PATH or https://HOST/PATH, percent-encoded where it has an & or a %%",

@@ -40,6 +40,13 @@ mark_t lookup_mark(request_t *rq, object_t *o)
     return mark;
 }
 
+ledger_strict_t lookup_strict(const request_t *rq, const object_t *o)
+{
+    ledger_subject_t subject = lookup_subject(o);
+    return purge_in_doubt(rq->env->purge) ? LEDGER_STRICT_GAP
+                                          : ledger_strict(rq->env->ledger, &subject, o->stamp.began);
+}
+
 /* With memory of its own: many variants and a long field must not use up what the exchange may take. */
 static bool lookup_vary(const request_t *rq, bool (*matches)(span_t, const fields_t *, arena_t *), span_t selecting)
 {
@@ -168,6 +175,8 @@ static request_go_t lookup_decide(request_t *rq)
 {
     rq->mark = lookup_mark(rq, rq->stored);
     stored_t meta = object_meta(rq->stored);
+    if (rq->mark == MARK_STRICT && lookup_strict(rq, rq->stored) != LEDGER_STRICT_GAP)
+        meta.flags |= STORED_INVALIDATED;
     rq->verdict = rq->why != NULL ? reuse_explain(&meta, rq->mark, &rq->cc, rq->env->loop->now.wall, rq->why)
                                   : reuse_decide(&meta, rq->mark, &rq->cc, rq->env->loop->now.wall);
     bool part = object_part(rq->stored);

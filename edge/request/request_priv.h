@@ -188,6 +188,7 @@ bool lookup_part_answers(const request_t *rq, const object_t *o, range_t ranges[
 bool lookup_selects(const request_t *rq, span_t selecting);
 /* The ledger's word on a stored response, for this request. */
 mark_t lookup_mark(request_t *rq, object_t *o);
+ledger_strict_t lookup_strict(const request_t *rq, const object_t *o); /* why it is MARK_STRICT */
 ledger_subject_t lookup_subject(const object_t *o);
 
 /* early.c: should this fresh and popular response be refreshed already? */

@@ -337,6 +337,39 @@ Test(sim_tier, after_a_gap_the_edge_goes_past_the_shield)
     pair_close(p);
 }
 
+/* The shield is told that nothing from before the POST will do; then it has the answer for the other edges, too. */
+Test(sim_tier, after_a_post_the_shield_asks_the_origin_once)
+{
+    pair_t p = pair_open(NULL, 0);
+    fill(p, "/a", NULL, FRESH, "old");
+    pair_pass(p, 2000);
+    world_request(p.edge, 0, "POST", "/a", NULL, "q");
+    world_answer(p.edge, world_last_call(p.edge), 200, "cache-control: no-store",
+                 "done"); /* not by way of this shield */
+    pair_pass(p, 3000);
+    size_t before = p.shield->calls;
+    world_client_t *c = fill(p, "/a", NULL, "cache-control: max-age=60\netag: \"v2\"", "new");
+    cr_expect(world_last_call(p.edge)->to_shield);
+    is_body(c, 200, "new");
+    cr_expect(world_says(c, "cache-status", "edge-1; fwd=stale; fwd-status=200; stored; detail=invalidated"), "%.*s",
+              SPAN_ARG(world_field(c, "cache-status")));
+    cr_expect_eq(p.shield->calls, before + 1, "it had a copy that was fresh, and too old");
+    is_body(world_get(p.edge, 0, "/a", NULL), 200, "new");
+    world_client_t *other = world_get(p.shield, 1, "/a", NULL);
+    is_body(other, 200, "new");
+    cr_expect_eq(p.shield->calls, before + 1);
+    /* a gap is not in the demand: past the shield, and called what it is */
+    world_request(p.edge, 0, "POST", "/a", NULL, "q");
+    world_answer(p.edge, world_last_call(p.edge), 200, "cache-control: no-store", "done");
+    world_purge(p.edge, LEDGER_ALL, "", MARK_STRICT);
+    c = world_get(p.edge, 0, "/a", NULL);
+    cr_expect(!world_last_call(p.edge)->to_shield);
+    world_answer(p.edge, world_last_call(p.edge), 200, FRESH, "newer");
+    is_body(c, 200, "newer");
+    cr_expect(world_says(c, "cache-status", "detail=gap"));
+    pair_close(p);
+}
+
 Test(sim_tier, a_strangers_stale_mark_means_nothing)
 {
     world_t *w = world_new(NULL, NULL);

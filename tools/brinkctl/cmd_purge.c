@@ -178,7 +178,7 @@ static int cmd_purge_answer(const cmd_purge_t *p, const call_answer_t *answer, c
     } else {
         bool partial = answer->status == 504 || cmd_purge_missing(body);
         if (p->json) {
-            json_dumpf(body, stdout, JSON_COMPACT);
+            json_dumpf(body, stdout, JSON_COMPACT | JSON_REAL_PRECISION(15));
             putchar('\n');
         } else {
             const char *durable = json_string_value(json_object_get(body, "durable"));

@@ -444,3 +444,32 @@ Test(ledger, the_cursor_moves_with_its_entry)
     cr_assert_eq(c.ms, 18);
     ledger_free(l);
 }
+
+/* What a shield may be asked about in place of the origin: only what the demand surely covers. */
+Test(ledger, why_it_is_strict)
+{
+    ledger_t *l = ledger_new(1, 0);
+    span_t uri = SPAN("h/a");
+    digest_t tag = tags_digest(SPAN("group"));
+    ledger_subject_t s = {.uri = uri, .uri_digest = key_uri_digest(uri), .tags = &tag, .tags_n = 1};
+    ledger_demand_t d;
+    uint64_t began = ledger_head(l);
+    ledger_invalidate(l, s.uri_digest, 1000);
+    cr_expect_eq(ledger_strict(l, &s, began), LEDGER_STRICT_DEMANDED);
+    ledger_demand(l, &(ledger_subject_t){.uri = uri, .uri_digest = s.uri_digest}, 1500, &d);
+    cr_expect_eq(d.newer_than, 500);
+    ledger_invalidate(l, tag, 2000); /* later, and no demand says so */
+    cr_expect_eq(ledger_strict(l, &s, began), LEDGER_STRICT_INVALIDATED);
+    ledger_invalidate(l, s.uri_digest, 3000);
+    cr_expect_eq(ledger_strict(l, &s, began), LEDGER_STRICT_DEMANDED);
+    /* a flood: what falls out may have been the group's */
+    began = ledger_head(l);
+    for (uint64_t i = 0; i < 3 * LEDGER_MAX_INVALIDATED; i++)
+        ledger_invalidate(l, hash_digest(span_of((const char *)&i, sizeof i)), 4000);
+    ledger_invalidate(l, tag, 5000);
+    cr_expect_eq(ledger_strict(l, &s, began), LEDGER_STRICT_INVALIDATED);
+    static const ledger_value_t everything = {.kind = LEDGER_ALL};
+    ledger_append(l, &(ledger_entry_t){.level = MARK_STRICT, .values = &everything, .n = 1}, NULL);
+    cr_expect_eq(ledger_strict(l, &s, began), LEDGER_STRICT_GAP);
+    ledger_free(l);
+}

@@ -699,13 +699,41 @@ Test(redis, a_name_in_use_is_refused)
     ready(&a);
     TEST_WAIT(strstr(test_redis(&redis, "EXISTS brink:purge:node:edge-1"), "1") != NULL);
     test_node_start(&b, false);
-    for (int i = 0; i < 200 && atomic_load(&refusals) == 0; i++)
-        usleep(100 * 1000);
+    for (int i = 0; i < 2000 && atomic_load(&refusals) == 0; i++) {
+        cr_assert(!purge_ready(b.p) && purge_in_doubt(b.p), "it may not be who it thinks it is");
+        usleep(10 * 1000);
+    }
     cr_assert_gt(atomic_load(&refusals), 0);
     /* its own former life is not another node */
     test_node_stop(&a);
     test_node_start(&a, true);
     ready(&a);
+}
+
+Test(redis, of_two_with_one_name_that_start_together_one_is_refused)
+{
+    b.o.node = "edge-1";
+    a.o.sink.refused = b.o.sink.refused = refused;
+    test_node_start(&a, false);
+    test_node_start(&b, false);
+    TEST_WAIT(purge_ready(a.p) || purge_ready(b.p));
+    for (int i = 0; i < 2000 && atomic_load(&refusals) == 0; i++) {
+        cr_assert_neq(purge_ready(a.p), purge_ready(b.p));
+        usleep(10 * 1000);
+    }
+    cr_assert_gt(atomic_load(&refusals), 0);
+}
+
+Test(redis, a_name_whose_last_owner_is_gone_is_free_when_its_receipt_is)
+{
+    test_redis(&redis, "HSET brink:purge:node:edge-1 instance 00000000000000aa at 1 applied 0-0");
+    test_redis(&redis, "EXPIRE brink:purge:node:edge-1 2");
+    a.o.sink.refused = refused;
+    test_node_start(&a, false);
+    usleep(500 * 1000);
+    cr_assert(!purge_ready(a.p) && purge_in_doubt(a.p));
+    ready(&a);
+    cr_assert_eq(atomic_load(&refusals), 0);
 }
 
 static _Atomic int answers;

@@ -223,6 +223,27 @@ Test(storable, too_many_tags)
     cr_expect_eq(decide(&rules, METHOD_GET, "", 200, text), STORABLE_YES);
 }
 
+/* A purge is written in JSON, which has no such bytes: it could never be found. */
+Test(storable, tags_that_no_purge_can_name)
+{
+    static const struct {
+        const char *tags;
+        storable_t what;
+    } rows[] = {{"surrogate-key: caf\xe9\n", STORABLE_TOO_MANY_TAGS},
+                {"surrogate-key: fine caf\xc3\xa9 \xff\n", STORABLE_TOO_MANY_TAGS},
+                {"cache-tag: a, b\x80\n", STORABLE_TOO_MANY_TAGS},
+                {"cache-tag: a\tb\n", STORABLE_TOO_MANY_TAGS},
+                {"cache-tag: \xed\xa0\x80\n", STORABLE_TOO_MANY_TAGS},
+                {"cache-tag: caf\xc3\xa9\t, b\n", STORABLE_YES},
+                {"surrogate-key: caf\xc3\xa9\tb\n", STORABLE_YES}};
+    rules_t rules = RULES_DEFAULT;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[200];
+        snprintf(text, sizeof text, DATE CC("max-age=60") "%s", rows[i].tags);
+        cr_expect_eq(decide(&rules, METHOD_GET, "", 200, text), rows[i].what, "row %zu", i);
+    }
+}
+
 /* RFC 9111 5.2.2.4 and 5.2.2.7: without the listed fields the rest may be stored. */
 Test(storable, strip)
 {

@@ -10,33 +10,33 @@
 #include "edge/base/mem.h"
 #include "purge/purge_priv.h"
 
-enum { RECENT_SEED_BODY = 1, RECENT_SEED_FROM = 2 };
+enum { REPEAT_SEED_BODY = 1, REPEAT_SEED_FROM = 2 };
 
-static uint64_t recent_from(const stream_entry_t *e)
+static uint64_t repeat_from(const stream_entry_t *e)
 {
-    return e->by.n > 0 && e->life.n > 0 ? hash_64(e->by, hash_64(e->life, RECENT_SEED_FROM)) | 1 : 0;
+    return e->by.n > 0 && e->life.n > 0 ? hash_64(e->by, hash_64(e->life, REPEAT_SEED_FROM)) | 1 : 0;
 }
 
-void recent_add(purge_t *p, const stream_entry_t *e, const recent_t *what)
+void repeat_add(purge_t *p, const stream_entry_t *e, const repeat_t *what)
 {
-    if (p->recent == NULL)
-        p->recent = mem_zalloc(PURGE_RECENT * sizeof *p->recent);
-    recent_t *r = &p->recent[p->recent_n++ % PURGE_RECENT];
+    if (p->repeats == NULL)
+        p->repeats = mem_zalloc(PURGE_REPEATS * sizeof *p->repeats);
+    repeat_t *r = &p->repeats[p->repeats_n++ % PURGE_REPEATS];
     *r = *what;
     r->id = e->id;
-    r->body = hash_64(e->purge, RECENT_SEED_BODY);
-    r->from = recent_from(e);
+    r->body = hash_64(e->purge, REPEAT_SEED_BODY);
+    r->from = repeat_from(e);
 }
 
-const recent_t *recent_find(const purge_t *p, const stream_entry_t *e)
+const repeat_t *repeat_find(const purge_t *p, const stream_entry_t *e)
 {
-    uint64_t from = recent_from(e);
+    uint64_t from = repeat_from(e);
     bool again = e->again.ms != 0;
     if (!again && from == 0)
         return NULL;
-    uint64_t body = hash_64(e->purge, RECENT_SEED_BODY);
-    for (size_t i = p->recent_n; i > 0 && p->recent_n - i < PURGE_RECENT; i--) {
-        const recent_t *r = &p->recent[(i - 1) % PURGE_RECENT];
+    uint64_t body = hash_64(e->purge, REPEAT_SEED_BODY);
+    for (size_t i = p->repeats_n; i > 0 && p->repeats_n - i < PURGE_REPEATS; i--) {
+        const repeat_t *r = &p->repeats[(i - 1) % PURGE_REPEATS];
         if (r->body == body && ((again && stream_id_cmp(r->id, e->again) == 0) || (from != 0 && r->from == from)))
             return r;
     }
