@@ -260,8 +260,11 @@ static void api_put_nodes(json_t *body, const purge_outcome_t *o)
 
 static json_t *api_outcome(const purge_outcome_t *o)
 {
-    return json_pack("{s:s, s:I, s:s}", "id", o->id, "sequence", (json_int_t)o->sequence, "durable",
-                     o->in_redis ? "redis" : "journal");
+    json_t *body = json_pack("{s:s, s:I, s:s}", "id", o->id, "sequence", (json_int_t)o->sequence, "durable",
+                             o->in_redis ? "redis" : "journal");
+    if (o->pending)
+        json_object_set_new(body, "pending", json_true());
+    return body;
 }
 
 static void api_own_done(api_call_t *c, const purge_outcome_t *o)

@@ -115,6 +115,7 @@ typedef struct purge_outcome {
     char id[PURGE_ID_MAX];
     uint64_t sequence;
     bool in_redis; /* "durable": "redis" or "journal" */
+    bool pending;  /* it waits for Redis: no other node can have it yet */
     msec_t accepted_wall;
     const purge_node_state_t *nodes; /* with wait, and in receipts; borrowed for the call */
     size_t nodes_n;

@@ -151,7 +151,7 @@ static void receipts_answer(void *ctx, const redisReply *r)
     stream_id_t id = {0, 0};
     bool live = r != NULL && r->type == REDIS_REPLY_ARRAY && r->elements == 1 &&
                 redis_reply_id(redis_reply_text(r->element[0]), &id) == ERR_OK;
-    for (size_t i = 0; i < p->nodes_n; i++) {
+    for (size_t i = 0; r != NULL && i < p->nodes_n; i++) { /* without an answer, what was known last stands */
         known_node_t *k = &p->nodes[i];
         if (strcmp(k->name, a->name) != 0)
             continue;
@@ -231,6 +231,8 @@ void receipts_tick(purge_t *p)
         p->poll_again = false;
         return;
     }
+    if (p->name_checked && p->loop.now.boot - p->poll_began >= PURGE_RECEIPT_EVERY)
+        receipts_poll_soon(p); /* so that it is known who is missing when Redis is away */
     if (p->poll_again && !p->poll_busy && p->loop.now.boot - p->poll_began >= RECEIPTS_POLL_PAUSE)
         receipts_poll(p);
     if (p->loop.now.boot - p->receipt_at < (p->name_checked ? PURGE_RECEIPT_EVERY : MSEC_PER_SEC))

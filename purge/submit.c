@@ -43,7 +43,11 @@ static void submit_answer(purge_t *p, submission_t *s, err_t e)
 {
     if (s->answered)
         return;
-    purge_outcome_t o = {.err = e, .sequence = s->position, .in_redis = s->delivered, .accepted_wall = s->wall};
+    purge_outcome_t o = {.err = e,
+                         .sequence = s->position,
+                         .in_redis = s->delivered,
+                         .pending = purge_has_redis(p) && !s->delivered,
+                         .accepted_wall = s->wall};
     if (s->delivered)
         redis_reply_id_text(s->id, o.id);
     else

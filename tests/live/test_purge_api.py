@@ -112,7 +112,10 @@ def test_fleet_waits_and_receipts():
     redis.stop()
     eventually("noticed", lambda: one.status()["purge"]["redis"] == "disconnected", timeout=20)
     r = one.admin("/v1/purge", "POST", {"tags": ["z"], "wait": "fleet", "timeout": "500ms"})
-    assert r.status == 504 and r.json["durable"] == "journal", r
+    assert r.status == 504 and r.json["durable"] == "journal" and r.json["pending"], r
+    done = subprocess.run([program("brinkctl"), "purge", "--receipt", r.json["id"], "--admin", f"http://127.0.0.1:{one.admin_port}"],
+                          env=dict(os.environ, **ENVIRONMENT, BRINK_TOKEN=TOKEN), stdout=subprocess.PIPE)
+    assert done.returncode == 4 and b"waits for Redis" in done.stdout, done
     assert one.purge(tags=["z"], wait="local")["durable"] == "journal"
     redis.start()
     receipt = eventually("it has an ID of the stream", lambda: (lambda j: j if j["durable"] == "redis" else None)(

@@ -130,13 +130,21 @@ static void cmd_purge_others(const json_t *body)
     json_array_foreach(json_object_get(body, "missing"), i, node)
         printf("  %s has not answered yet: it applies the purge when it is back\n",
                json_is_string(node) ? json_string_value(node) : "?");
+    if (json_is_true(json_object_get(body, "pending")))
+        printf("  it waits for Redis: no other node has it before it is in the stream\n");
     json_array_foreach(json_object_get(body, "absent"), i, node)
         printf("  %s is known, but not alive\n", json_is_string(node) ? json_string_value(node) : "?");
 }
 
+/* Some node doesn't have it; or the answering one has told none of them, and may not know who there is. */
 static bool cmd_purge_missing(const json_t *body)
 {
-    return json_array_size(json_object_get(body, "missing")) > 0;
+    return json_array_size(json_object_get(body, "missing")) > 0 || json_is_true(json_object_get(body, "pending"));
+}
+
+static bool cmd_purge_local(const cmd_purge_t *p)
+{
+    return p->wait != NULL && strcmp(p->wait, "local") == 0;
 }
 
 /* Is it in the stream, and everywhere? */
@@ -176,7 +184,8 @@ static int cmd_purge_answer(const cmd_purge_t *p, const call_answer_t *answer, c
     if (id == NULL || (answer->status != 200 && answer->status != 202 && answer->status != 504)) {
         call_problem(&p->call, answer);
     } else {
-        bool partial = answer->status == 504 || cmd_purge_missing(body);
+        bool asked = answer->status != 202; /* who waits for nobody is told where it is, and content with that */
+        bool partial = answer->status == 504 || (asked && cmd_purge_missing(body) && !cmd_purge_local(p));
         if (p->json) {
             json_dumpf(body, stdout, JSON_COMPACT | JSON_REAL_PRECISION(15));
             putchar('\n');

@@ -683,6 +683,35 @@ Test(redis, a_stopped_redis_is_noticed_and_does_not_block)
     cr_assert_leq(entries(), 2);
 }
 
+Test(redis, who_is_missing_is_known_while_redis_is_away)
+{
+    test_node_start(&a, false);
+    ready(&a);
+    test_node_start(&b, false);
+    ready(&b);
+    free(test_node_purge(&a, "{\"tags\":[\"t\"]}")); /* nobody has asked for the fleet */
+    sleep(6);
+    test_redis_kill(&redis, SIGSTOP);
+    for (int i = 0; i < 2; i++) { /* at once, and when it has been noticed, with a question that got no answer */
+        test_answer_t *x = test_node_purge(&a, "{\"tags\":[\"away\"],\"wait\":\"fleet\",\"timeout\":\"500ms\"}");
+        cr_assert(x->o.err == ERR_TIMEOUT && x->o.pending && x->o.nodes_n == 2);
+        test_answer_t *r = test_node_receipt(&a, x->o.id);
+        cr_assert(r->o.err == ERR_OK && r->o.pending && r->o.nodes_n == 2);
+        for (size_t n = 0; n < 2; n++) {
+            bool me = strcmp(x->nodes[n].name, "edge-1") == 0;
+            cr_expect(x->nodes[n].live && (x->nodes[n].applied_ms >= 0) == me);
+            cr_expect(r->nodes[n].live && (r->nodes[n].applied_ms >= 0) == (strcmp(r->nodes[n].name, "edge-1") == 0));
+        }
+        free(x);
+        free(r);
+        if (i == 0)
+            TEST_WAIT(test_node_status(&a).redis == PURGE_REDIS_DISCONNECTED);
+        sleep(i == 0 ? 3 : 0);
+    }
+    test_redis_kill(&redis, SIGCONT);
+    TEST_WAIT(test_node_status(&a).undelivered == 0);
+}
+
 static _Atomic int refusals;
 static void refused(void *ctx, const char *why)
 {
