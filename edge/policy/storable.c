@@ -85,9 +85,11 @@ static bool too_many_tags(const question_t *q)
     return tags_collect(q->response, q->scratch, &tags, &n) != ERR_OK;
 }
 
+/* Of a status that nobody has defined, only what is legible says that it may be kept. */
 static bool may_be_fresh(const question_t *q)
 {
-    return directives_explicit(&q->d) || (q->described->flags & (STORED_RULE_TTL | STORED_HEURISTIC)) != 0 ||
+    bool said = status_understood(q->status) ? directives_explicit(&q->d) : directives_lasting(&q->d);
+    return said || (q->described->flags & (STORED_RULE_TTL | STORED_HEURISTIC)) != 0 ||
            directives_status_heuristic(q->status) ||
            ((q->d.cc.flags & CACHE_CONTROL_PUBLIC) != 0 && !directives_status_odd(q->status));
 }

@@ -26,6 +26,7 @@ ARGUED = {
     "displaced": "a later answer that can't be shared takes the place of what was stored, for the next ones will be like it",
     "qualified": "responses with a qualified no-cache or private are validated each time",
     "dates": "of two stored responses the one with the later Date is chosen, even where only the other is fresh (RFC 9111 4)",
+    "post": "the answer to a POST is kept only where it says legibly how long it is fresh (RFC 9110 9.3.3)",
     "useless": "what is stale at once, has no validator and no window is not kept, not even for max-stale",
     "status": "400, 413, 414, 431, 501 are not guessed about; 412, 416, 417, 428, 429, 431, 511 are about one request",
 }
@@ -374,6 +375,8 @@ class Stored:
         for r in readings(self.fields):
             if lines(request, "authorization") and not self.shared_with_credentials(r, YES):
                 return "authorization"
+            if self.method == "POST" and (r.broken or self.said_lifetime(r)[0] == 0):
+                return "post"
             if self.has("set-cookie") and not (r.flag("public") == YES or r.plainly("s-maxage") or r.targeted):
                 return "set-cookie"
             if self.lifetime(r)[0] == 0 and not self.own_windows(r) and not self.has("etag") and not self.has("last-modified"):

@@ -41,6 +41,7 @@ Test(coding, choice)
         {"deflate, compress", CODING_IDENTITY},
         {"gzip;q=2, br;level=5, zstd;q=x", CODING_IDENTITY}, /* what isn't understood isn't accepted */
         {"gzip;q=0, gzip", CODING_GZIP},
+        {"gzip, br;q=0.9, gzip;q=0.5", CODING_GZIP},
         {" , ,gzip ; Q=0.5,", CODING_GZIP},
         {"gzipped, xgzip, br2", CODING_IDENTITY},
     };
@@ -76,6 +77,7 @@ Test(coding, tags)
         {"W/\"abc\"", "W/\"abc\""},
         {"bare", "bare"},
         {"\"", "\""},
+        {"\"open", "\"open"},
     };
     arena_t a;
     arena_init(&a, 0);
@@ -89,7 +91,7 @@ Test(coding, tags)
     cr_expect_null(coding_tag(SPAN_NONE, CODING_BR, &a).p);
     cr_expect(span_eq(coding_tag(SPAN("\"a\""), CODING_IDENTITY, &a), SPAN("\"a\"")));
     static const char *const others[] = {"\"abc-gzip\"", "W/\"abc-deflate\"", "W/\"abcgzip\"", "W/", "W/\"", "",
-                                         "W/\"gzip\""};
+                                         "W/\"gzip\"",   "W/\"abc-gzip"};
     span_t bare;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         cr_expect(!coding_untag(span_str(others[i]), &a, &bare), "%s", others[i]);
@@ -115,6 +117,9 @@ Test(coding, conditions_know_both_forms)
     f.v = v + 3;
     f.n = 1;
     cr_expect(!coding_untag_fields(&f, &a, &out));
+    field_t odd[] = {{SPAN("if-none-match"), SPAN("\t, \t\"a\"\t,W/")}};
+    f.v = odd;
+    cr_expect(!coding_untag_fields(&f, &a, &out));
     arena_release(&a);
 }
 
@@ -128,6 +133,8 @@ Test(coding, a_304_names_the_form_that_the_client_holds)
     cr_expect(span_eq(coding_tag_held(&f, etag, SPAN("W/\"a-gzip\""), &a), SPAN("W/\"a-br\"")),
               "not the one it would get");
     cr_expect(span_eq(coding_tag_held(&f, etag, etag, &a), etag), "what it would get, where it has that");
+    v[0].value = SPAN("W/\"b-br\", W/\"c-gzip\"");
+    cr_expect(span_eq(coding_tag_held(&f, etag, etag, &a), etag), "forms of something else");
     v[0].value = SPAN("*");
     cr_expect(span_eq(coding_tag_held(&f, etag, SPAN("W/\"a-gzip\""), &a), SPAN("W/\"a-gzip\"")));
     arena_release(&a);

@@ -15,6 +15,8 @@ Test(codable, rows)
         {"application/problem+json", NULL, NULL, CODABLE_YES},
         {"image/svg+xml", NULL, NULL, CODABLE_YES},
         {"application/atom+xml;type=feed", NULL, NULL, CODABLE_YES},
+        {"application/openapi+yaml", NULL, NULL, CODABLE_YES},
+        {"application/some+text", NULL, NULL, CODABLE_YES},
         {"application/wasm", NULL, NULL, CODABLE_YES},
         {"font/ttf", NULL, NULL, CODABLE_YES},
         {"text/event-stream", NULL, NULL, CODABLE_TYPE},

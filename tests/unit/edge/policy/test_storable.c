@@ -58,6 +58,8 @@ Test(storable, by_the_rfc)
         {"3 other status, public", "", 403, DATE LM CC("public"), STORABLE_YES},
         {"3 other status, explicit", "", 403, DATE CC("max-age=60"), STORABLE_YES},
         {"3 unknown status, explicit", "", 599, DATE CC("max-age=60"), STORABLE_YES},
+        {"3 unknown status, said illegibly", "", 599,
+         DATE LM "cache-control: stale-while-revalidate=9, foo=\", max-age=60s\n", STORABLE_NO_FRESHNESS},
         {"3 server error, explicit", "", 503, DATE CC("max-age=60"), STORABLE_YES},
         {"3 a final status only", "", 103, DATE CC("max-age=60"), STORABLE_STATUS},
         {"9110 15 no status", "", 600, DATE CC("max-age=60"), STORABLE_STATUS},
