@@ -157,13 +157,12 @@ static bool fetch_pieces_writes(const object_t *o)
            (atomic_load_explicit(&o->flags, memory_order_relaxed) & OBJECT_ON_DISK) != 0;
 }
 
-/* Of many, those that the disk has are let go of. False: there is no room for one more. */
-static bool fetch_pieces_let_go(fetch_pieces_t *p)
+/* Beyond so many, those that the disk has are let go of. False: there is no place for one more. */
+static bool fetch_pieces_let_go(fetch_pieces_t *p, uint64_t held)
 {
     fetch_t *f = p->f;
     uint64_t oldest = atomic_load_explicit(&f->slice.oldest, memory_order_relaxed);
-    while (p->many && p->next - oldest >= FETCH_PIECES_HELD &&
-           !fetch_pieces_writes(f->slice.piece[oldest % FETCH_SLICE_PIECES])) {
+    while (p->next - oldest > held && !fetch_pieces_writes(f->slice.piece[oldest % FETCH_SLICE_PIECES])) {
         pthread_mutex_lock(&f->mutex);
         object_t *gone = f->slice.piece[oldest % FETCH_SLICE_PIECES];
         f->slice.piece[oldest % FETCH_SLICE_PIECES] = NULL;
@@ -229,12 +228,13 @@ static bool fetch_pieces_cut(fetch_pieces_t *p, bool *full)
     if (left < size && (!complete || p->length != UINT64_MAX))
         return false;
     bool shown = fetch_pieces_of(f) != NULL;
-    if (shown && !fetch_pieces_let_go(p)) {
+    if (shown && !fetch_pieces_let_go(p, p->many ? FETCH_PIECES_HELD - 1 : FETCH_SLICE_PIECES)) {
         *full = true;
         return false;
     }
     uint64_t n = left < size ? left : size, room = n + FETCH_PIECES_HEAD;
-    if (!store_reserve(f->store, room)) {
+    /* where memory is short, who has not got a piece yet reads it from disk */
+    if (!store_reserve(f->store, room) && !(shown && fetch_pieces_let_go(p, 0) && store_reserve(f->store, room))) {
         *full = true;
         return false;
     }
@@ -332,6 +332,7 @@ void fetch_pieces_go_on(fetch_t *f)
         p->ready = NULL;
         p->since = 0;
     }
+    bool crowded = full && p->ready == NULL; /* for want of memory, not of disk */
     const body_t *body = object_body(f->response.object);
     bool all = !over && !full && body_state(body) == BODY_COMPLETE;
     full = full || (all && fetch_pieces_writing(p));
@@ -341,6 +342,8 @@ void fetch_pieces_go_on(fetch_t *f)
         all = !full;
     }
     if (full && !fetch_pieces_wait(p)) {
+        if (p->headless && crowded) /* the next one gets the whole, and isn't cut here again */
+            store_remove(f->store, fetch_pieces_of(f));
         over = !p->headless || p->many || p->ready == NULL;
         object_unref(p->ready);
         p->ready = NULL;

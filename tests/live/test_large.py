@@ -124,6 +124,20 @@ def test_ranges_as_players_ask_for_them():
     assert origin.count("/large") <= SIZE // MIB + 1
 
 
+def test_an_origin_that_knows_no_ranges():
+    """It sends the whole for a piece that is missing, to a node that hasn't the memory for all of it."""
+    origin, size = Origin(), 3_000_000
+    for i in range(24):
+        origin.on(f"/{i}", body=bytes([i]) * size, headers={"Cache-Control": "max-age=3600", "ETag": f'"{i}"'})
+    node = Node(origins=[origin.url], disk="64MiB", config={"memory": {"size": "4MiB"}})
+    for i in range(24):  # more than the disk keeps: of some the head is there and the beginning isn't
+        assert node.get(f"/{i}").body == bytes([i]) * size
+    for i in range(24):
+        for first in (2_990_000, 0, 1_500_000):
+            r = node.get(f"/{i}", headers={"Range": f"bytes={first}-{first + 9}"})
+            assert r.status == 206 and r.body == bytes([i]) * 10, (i, first, r)
+
+
 def test_many_who_want_ranges_of_one_slice():
     origin, node = started()
 
