@@ -67,6 +67,16 @@ static fetch_pieces_t *fetch_pieces_new(fetch_t *f)
     return f->pieces = p;
 }
 
+/* A date may be kept from one version to the next (`cp -p`, a build that sets it), so pieces of two fetches of the
+ * whole don't meet by it: what is missing later is asked for with If-Range, and the date must be right then. */
+static uint64_t fetch_pieces_edition(const fetch_t *f, const object_t *o, uint64_t length)
+{
+    span_t validator = revalidate_strong(object_fields(o));
+    uint64_t once[] = {(uint64_t)f->started_nanos, (uint64_t)(uintptr_t)f};
+    bool tag = validator.p != NULL && validator.p[0] == '"' && length != UINT64_MAX;
+    return piece_edition(object_variant(o), tag ? validator : span_of((const char *)once, sizeof once), length);
+}
+
 void fetch_pieces_begin(fetch_t *f)
 {
     const object_t *o = f->response.object;
@@ -83,12 +93,8 @@ void fetch_pieces_begin(fetch_t *f)
     fetch_pieces_t *p = fetch_pieces_new(f);
     if (p == NULL)
         return;
-    uint64_t once = (uint64_t)f->started_nanos;
     p->length = length >= 0 ? (uint64_t)length : UINT64_MAX;
-    p->edition =
-        validator.p != NULL && length >= 0
-            ? piece_edition(object_variant(o), validator, p->length)
-            : piece_edition(object_variant(o), span_of((const char *)&once, sizeof once), (uint64_t)(uintptr_t)f);
+    p->edition = fetch_pieces_edition(f, o, p->length);
 }
 
 void fetch_pieces_begin_at(fetch_t *f, range_t bytes)
@@ -118,8 +124,7 @@ void fetch_pieces_range(fetch_t *f, range_t bytes)
 void fetch_pieces_announce(fetch_t *f, uint64_t whole, range_t bytes)
 {
     const object_t *o = f->response.object;
-    object_t *head =
-        fetch_pieces_head(f, o, whole, piece_edition(object_variant(o), revalidate_strong(object_fields(o)), whole));
+    object_t *head = fetch_pieces_head(f, o, whole, fetch_pieces_edition(f, o, whole));
     ledger_subject_t subject = {
         .uri = f->key.uri, .uri_digest = f->key.uri_digest, .tags = object_tags(head), .tags_n = head->tags_n};
     if (ledger_stamp_check(f->deps->ledger, &head->stamp, &subject) < MARK_STRICT &&

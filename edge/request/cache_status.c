@@ -45,7 +45,7 @@ static void cache_status_member(request_t *rq, text_t *t)
     if (rq->hit) {
         stored_t meta = object_meta(rq->object);
         msec_t ttl = stored_ttl(&meta, rq->env->loop->now.wall);
-        if (ttl > 0 && lookup_mark(rq, rq->object) != MARK_NONE) /* purged softly: nothing of its lifetime remains */
+        if (ttl > 0 && rq->mark == MARK_SOFT) /* purged softly: nothing of its lifetime remains */
             ttl = 0;
         text_add(t, SPAN("; hit; ttl="));
         text_number(t, ttl >= 0 ? ttl / MSEC_PER_SEC : -((-ttl + MSEC_PER_SEC - 1) / MSEC_PER_SEC));

@@ -173,6 +173,12 @@ static void lookup_count_hit(request_t *rq)
 
 static request_go_t lookup_decide(request_t *rq)
 {
+    if (object_pieces(rq->stored) && !pieces_there(rq, rq->stored)) {
+        if (rq->why == NULL)
+            store_remove(rq->env->store, rq->stored);
+        request_take(&rq->stored, NULL);
+        return lookup_missed(rq);
+    }
     rq->mark = lookup_mark(rq, rq->stored);
     stored_t meta = object_meta(rq->stored);
     if (rq->mark == MARK_STRICT && lookup_strict(rq, rq->stored) != LEDGER_STRICT_GAP)

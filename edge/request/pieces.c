@@ -18,7 +18,8 @@ enum {
     PIECES_SENT = 1,                 /* at most, by one send: the others are read meanwhile */
     PIECES_NOW = PIECE_BYTES + 4096, /* bytes of a record that are copied on the loop, if they are in the page cache */
     PIECES_TRIES = 3,                /* fetches that may fail before a response is cut */
-    PIECES_RETRY = 20                /* ms, where memory has no room for a piece */
+    PIECES_RETRY = 20,               /* ms, where memory has no room for a piece */
+    PIECES_LOOKED = 4096             /* asked after before a hit, where none could be added: 1 ms at most */
 };
 
 typedef enum piece_state {
@@ -345,6 +346,18 @@ bool pieces_lost(request_t *rq)
         if (p->slot[i].state == PIECE_LOST && p->slot[i].number == rq->cursor.at / PIECE_BYTES)
             return true;
     return false;
+}
+
+bool pieces_there(const request_t *rq, const object_t *head)
+{
+    uint64_t length = (uint64_t)object_length(head), edition = piece_edition_of(head);
+    uint64_t n = (length + PIECE_BYTES - 1) / PIECE_BYTES;
+    if (revalidate_strong(object_fields(head)).p != NULL)
+        return true;
+    bool there = rq->env->warm != NULL;
+    for (uint64_t i = 0; there && i < n && i < PIECES_LOOKED; i++)
+        there = warm_maybe(rq->env->warm, piece_digest(head, edition, i));
+    return there;
 }
 
 void pieces_close(request_t *rq)

@@ -236,6 +236,9 @@ void pieces_sent(request_t *rq);
 size_t pieces_read(request_t *rq, uint64_t end, struct iovec *v, size_t max_v, size_t max_bytes);
 /* What comes next isn't there any more. */
 bool pieces_lost(request_t *rq);
+/* May all pieces of a stored head be there, as far as memory knows? Where one surely isn't, and nothing could be added
+ * for want of a strong validator, it is no response any more. */
+bool pieces_there(const request_t *rq, const object_t *head);
 void pieces_close(request_t *rq);
 
 /* encode.c */

@@ -2,9 +2,9 @@
  * edition as its body; the bytes lie on disk as pieces of PIECE_BYTES, each a small response of its own under a key
  * that is made of the head's key, its variant, the edition and the piece's number. No request has such a key.
  *
- * The edition ties pieces to a head, so that bytes of two versions never meet: it is reckoned from the strong validator
- * and the length where there is one (then pieces outlive their head, and serve the next with the same validator: RFC
- * 9111 3.4), else it is used once.
+ * The edition ties pieces to a head, so that bytes of two versions never meet: it is reckoned from the strong entity
+ * tag and the length where there is one (then pieces outlive their head, and serve the next with the same tag: RFC 9111
+ * 3.4), else it is used once.
  *
  * A piece carries the head's URI and tags and the ledger position at which the fetch of its own bytes began, so a purge
  * that covers the response covers every piece. */
@@ -18,7 +18,7 @@ enum {
     PIECE_KEY_MORE = 64 /* bytes that a piece's key is longer than its head's, at most */
 };
 
-/* Of a representation of `length` bytes with that strong validator, for that variant of a key. */
+/* Of a representation of `length` bytes with that strong validator (or a name used once), for that variant of a key. */
 uint64_t piece_edition(uint64_t variant, span_t validator, uint64_t length);
 /* The body of a head, complete; the caller's reference. */
 body_t *piece_head_body(uint64_t edition);

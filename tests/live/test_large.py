@@ -138,6 +138,35 @@ def test_an_origin_that_knows_no_ranges():
             assert r.status == 206 and r.body == bytes([i]) * 10, (i, first, r)
 
 
+def test_another_version_with_the_same_date():
+    """A build that sets its files' times: new bytes, the same Last-Modified and length. Bytes of two fetches don't meet."""
+    origin, now = Origin(), [0]
+    origin.on("/dated", lambda r: Reply(bytes([now[0]]) * SIZE, headers={
+        "Cache-Control": "max-age=3600, stale-while-revalidate=60", "Surrogate-Key": "t", "Last-Modified": "Mon, 02 Mar 2020 00:00:00 GMT"}))
+    node = Node(origins=[origin.url], disk="256MiB", config={"memory": {"size": "16MiB", "max_object": "1MiB"}})
+    assert node.get("/dated").body == bytes(SIZE)
+    eventually("it is stored", lambda: node.get("/dated", method="HEAD").x_cache == "HIT")
+    for version in (1, 2):
+        now[0] = version
+        node.purge(tags=["t"], soft=True)
+        node.get("/dated")
+        eventually("the new one is there", lambda: node.get("/dated").body[:1] == bytes([version]))
+        for _ in range(2):
+            assert set(node.get("/dated").body) == {version}
+
+
+def test_what_nothing_can_be_added_to_is_fetched_anew():
+    """Without a validator, when the disk has lost the beginning: a miss, not an answer that is cut."""
+    origin, size = Origin(), 3_000_000
+    for i in range(24):
+        origin.on(f"/{i}", body=bytes([i]) * size, headers={"Cache-Control": "max-age=3600"})
+    node = Node(origins=[origin.url], disk="64MiB", config={"memory": {"size": "16MiB", "max_object": "1MiB"}})
+    for i in range(24):
+        assert node.get(f"/{i}").body == bytes([i]) * size
+    for i in range(24):
+        assert node.get(f"/{i}").body == bytes([i]) * size, i
+
+
 def test_many_who_want_ranges_of_one_slice():
     origin, node = started()
 
