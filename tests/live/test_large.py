@@ -167,6 +167,16 @@ def test_what_nothing_can_be_added_to_is_fetched_anew():
         assert node.get(f"/{i}").body == bytes([i]) * size, i
 
 
+def test_many_large_ones_at_once_in_little_memory():
+    origin, size = Origin(), 7_000_000
+    for i in range(12):
+        origin.on(f"/{i}", body=bytes([i]) * size, headers={"Cache-Control": "max-age=3600", "ETag": f'"{i}"'})
+    node = Node(origins=[origin.url], disk="256MiB", config={"memory": {"size": "16MiB", "max_object": "1MiB"}})
+    for _ in range(2):
+        for i, r in enumerate(together(12, lambda i: node.get(f"/{i}"))):
+            assert r.body == bytes([i]) * size, (i, r)
+
+
 def test_many_who_want_ranges_of_one_slice():
     origin, node = started()
 
