@@ -318,8 +318,11 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
     bool sliced = part && wanted && fetch_slice_found(f, &meta, &fields, content_length);
     bool room = wanted && !sliced && declared <= (int64_t)f->deps->max_object;
     f->expected = f->spec.method == METHOD_HEAD ? -1 : declared;
-    if (wanted && !room && !pieces && !sliced)
+    if (wanted && !room && !pieces && !sliced) {
         metrics_add(METRIC_FILLS, LABEL_FILL_TOO_BIG, 1);
+        if (!part && r->storable == STORABLE_YES)
+            r->storable = STORABLE_TOO_LARGE;
+    }
     if (room && declared > 0 && !fetch_fill_reserve(f, (size_t)declared + FIELDS_MAX_COUNT)) {
         metrics_add(METRIC_FILLS, LABEL_FILL_BUDGET, 1);
         room = false;

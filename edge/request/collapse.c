@@ -429,6 +429,7 @@ static void collapse_note_unsharable(request_t *rq, const fetch_response_t *r)
     case STORABLE_NO_FRESHNESS:
     case STORABLE_VARY_ANY:
     case STORABLE_TOO_MANY_TAGS:
+    case STORABLE_TOO_LARGE:
         break;
     default:
         return; /* says something of this request or this attempt, not of the key */

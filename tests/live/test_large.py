@@ -1,5 +1,6 @@
 """What is larger than memory.max_object: served while it goes to disk in pieces, ranges of it by slices, in bounded
 memory, and nothing of it after a kill in the middle."""
+import json
 import struct
 
 from harness import *
@@ -175,6 +176,17 @@ def test_many_large_ones_at_once_in_little_memory():
     for _ in range(2):
         for i, r in enumerate(together(12, lambda i: node.get(f"/{i}"))):
             assert r.body == bytes([i]) * size, (i, r)
+
+
+def test_too_large_for_the_disk_too():
+    origin = Origin()
+    origin.on("/big", body=bytes(6_000_000), headers={"Cache-Control": "max-age=3600", "ETag": '"1"'})
+    node = Node(origins=[origin.url], disk="16MiB", config={"memory": {"size": "16MiB", "max_object": "1MiB"}})
+    r = node.get("/big")
+    assert len(r.body) == 6_000_000 and r.own["detail"] == "too-large" and "stored" not in r.own, r
+    said = json.loads(node.admin("/v1/explain?url=http%3A%2F%2Ftest.example%2Fbig").body)
+    assert any(s.get("not_stored", {}).get("reason") == "too-large" for s in said["stored"]), said
+    assert len(node.get("/big").body) == 6_000_000
 
 
 def test_many_who_want_ranges_of_one_slice():
