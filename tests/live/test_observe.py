@@ -94,7 +94,7 @@ def test_access_log():
     assert "/a?x=1" in text and "127.0.0.1" in text and "test.example" in text and "GET" in text, lines
     statuses = [line.get("status") for line in lines]
     assert statuses[:3] == [200, 200, 200], lines
-    assert any("quoted" in str(v) for v in lines[0].values()), lines[0]
+    assert sum(any("quoted" in str(v) for v in line.values()) for line in lines) == 1, lines  # two may end in one millisecond
     node.stop()
     assert len(node.access()) == 4
 
