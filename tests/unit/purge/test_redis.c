@@ -437,7 +437,7 @@ Test(redis, what_a_fleet_lost_comes_back_once_however_often_it_is_lost)
 {
     enum { NODES = 4, PURGES = 60 };
     static test_node_t n[NODES];
-    char name[NODES][16], cursor[NODES][48];
+    char name[NODES][24], cursor[NODES][48];
     for (int i = 0; i < NODES; i++) {
         snprintf(name[i], sizeof name[i], "node-%d", i);
         test_node_init(&n[i], name[i], &redis);
