@@ -36,21 +36,28 @@ Test(why, reuse)
     } rows[] = {
         {0, MARK_HARD, "", 0, "purged! only-if-cached", "miss"},
         {0, MARK_NONE, "", 0,
-         "purged hit-for-miss stale vary invalidated gap authorization no-cache request-no-cache request-max-age min-fresh "
+         "purged hit-for-miss stale vary invalidated gap authorization no-cache request-no-cache request-max-age "
+         "min-fresh "
          "immutable fresh! only-if-cached",
          "hit"},
         {STORED_IMMUTABLE, MARK_NONE, "cache-control: no-cache\n", 0,
-         "purged hit-for-miss stale vary invalidated gap authorization no-cache request-no-cache request-max-age min-fresh "
+         "purged hit-for-miss stale vary invalidated gap authorization no-cache request-no-cache request-max-age "
+         "min-fresh "
          "immutable! only-if-cached",
          "hit"},
-        {STORED_NO_CACHE, MARK_NONE, "", 0, "purged hit-for-miss stale vary invalidated gap authorization no-cache! only-if-cached",
+        {STORED_INVALIDATED, MARK_STRICT, "", 0, "purged hit-for-miss stale vary invalidated! only-if-cached",
          "revalidate"},
+        {0, MARK_STRICT, "", 0, "purged hit-for-miss stale vary invalidated gap! only-if-cached", "revalidate"},
+        {STORED_NO_CACHE, MARK_NONE, "", 0,
+         "purged hit-for-miss stale vary invalidated gap authorization no-cache! only-if-cached", "revalidate"},
         {0, MARK_SOFT, "cache-control: only-if-cached\n", 0,
-         "purged hit-for-miss stale vary invalidated gap authorization no-cache request-no-cache request-max-age min-fresh "
+         "purged hit-for-miss stale vary invalidated gap authorization no-cache request-no-cache request-max-age "
+         "min-fresh "
          "immutable fresh stale-while-revalidate max-stale soft-purge! only-if-cached!",
          "504"},
         {0, MARK_NONE, "cache-control: max-stale\n", 200 * SECOND,
-         "purged hit-for-miss stale vary invalidated gap authorization no-cache request-no-cache request-max-age min-fresh "
+         "purged hit-for-miss stale vary invalidated gap authorization no-cache request-no-cache request-max-age "
+         "min-fresh "
          "immutable fresh stale-while-revalidate max-stale! only-if-cached",
          "stale"},
     };
