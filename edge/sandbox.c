@@ -73,16 +73,20 @@ static int sandbox_refuse_bits(scmp_filter_ctx f, int call, unsigned argument, u
     return seccomp_rule_add(f, SCMP_ACT_ERRNO(EPERM), call, 1, SCMP_CMP(argument, SCMP_CMP_MASKED_EQ, bits, bits));
 }
 
+static int sandbox_refuse_sockets(scmp_filter_ctx f, enum scmp_compare how, scmp_datum_t family)
+{
+    return seccomp_rule_add(f, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1, SCMP_CMP(0, how, family, 0));
+}
+
 static int sandbox_refuse_families(scmp_filter_ctx f)
 {
-    int rc = seccomp_rule_add(f, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_GT, AF_NETLINK));
+    int rc = sandbox_refuse_sockets(f, SCMP_CMP_GT, AF_NETLINK);
     for (int family = 0; family <= AF_NETLINK && rc == 0; family++) {
         bool used = false;
         for (size_t i = 0; i < sizeof sandbox_families / sizeof *sandbox_families; i++)
             used |= sandbox_families[i] == family;
         if (!used)
-            rc = seccomp_rule_add(f, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-                                  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family));
+            rc = sandbox_refuse_sockets(f, SCMP_CMP_EQ, (scmp_datum_t)family);
     }
     return rc;
 }
