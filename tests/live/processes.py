@@ -220,7 +220,9 @@ class Process:
         self.check_log()
 
     def pause(self):
+        """SIGSTOP, and waits until every thread has stopped: on a busy machine some go on for milliseconds."""
         self.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self):
         self.signal(signal.SIGCONT)

@@ -75,6 +75,10 @@ void test_redis_kill(test_redis_t *r, int sig)
     if (r->pid <= 0)
         return;
     kill(r->pid, sig);
+    if (sig == SIGSTOP) { /* on a busy machine it goes on for a moment */
+        siginfo_t info;
+        waitid(P_PID, (id_t)r->pid, &info, WSTOPPED | WEXITED | WNOWAIT);
+    }
     if (sig == SIGKILL || sig == SIGTERM) {
         waitpid(r->pid, NULL, 0);
         r->pid = 0;
