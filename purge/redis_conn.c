@@ -236,6 +236,14 @@ static void redis_conn_down(redis_conn_t *c)
     c->backoff = c->backoff * 2 < BACKOFF_MOST ? c->backoff * 2 : BACKOFF_MOST;
 }
 
+void redis_conn_hurry(redis_conn_t *c)
+{
+    if (c->retry.at == 0) /* up, on its way, or not wanted */
+        return;
+    c->backoff = BACKOFF_FIRST;
+    loop_timer_start(c->loop, &c->retry, 0);
+}
+
 void redis_conn_release(redis_conn_t *c)
 {
     c->closed = true;

@@ -71,6 +71,8 @@ bool redis_conn_up(const redis_conn_t *c);
 bool redis_conn_send(redis_conn_t *c, msec_t limit, redis_conn_fn *fn, void *ctx, int argc, const span_t *argv);
 void redis_conn_subscribe(redis_conn_t *c, span_t channel); /* also as a heartbeat */
 void redis_conn_fail(redis_conn_t *c, const char *why);     /* closes soon, then retries */
+/* The server is known to answer (another connection to it is up): what waits to try again tries on the next turn. */
+void redis_conn_hurry(redis_conn_t *c);
 
 /* For the thread's loop: what to wait for (fd -1: nothing); what came; time limits and failures, once a turn. */
 void redis_conn_poll(const redis_conn_t *c, struct pollfd *out);

@@ -28,6 +28,10 @@ static void service_policy(void *ctx, const redisReply *r)
 static void service_up(void *ctx, redis_conn_t *c)
 {
     purge_t *p = ctx;
+    redis_conn_t *all[] = {&p->channel_conn, &p->stream_conn, &p->command_conn};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i] != c)
+            redis_conn_hurry(all[i]);
     if (c == &p->stream_conn) {
         atomic_store(&p->connected, true);
         atomic_fetch_add(&p->reconnects, p->connected_before);

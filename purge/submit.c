@@ -84,6 +84,12 @@ static bool submit_fleet_has(purge_t *p, const submission_t *s)
     return true;
 }
 
+/* Could Redis take a purge now, or within moments? (One connection to it is up, so the others are on their way.) */
+static bool submit_redis_near(const purge_t *p)
+{
+    return purge_commands(p) || redis_conn_up(&p->stream_conn) || redis_conn_up(&p->command_conn);
+}
+
 static void submit_evaluate(purge_t *p, submission_t *s)
 {
     msec_t now = p->loop.now.boot;
@@ -103,7 +109,7 @@ static void submit_evaluate(purge_t *p, submission_t *s)
             submit_answer(p, s, ERR_TIMEOUT);
         else
             receipts_poll_soon(p);
-    } else if (now >= s->redis_until || !purge_commands(p)) {
+    } else if (now >= s->redis_until || !submit_redis_near(p)) {
         submit_answer(p, s, fleet ? ERR_TIMEOUT : ERR_OK);
     }
 }
