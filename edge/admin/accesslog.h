@@ -26,7 +26,7 @@ enum {
     X(scheme, 8)                                                                                                       \
     X(host, 260)                                                                                                       \
     X(target, 8192)       /* as received: path and query */                                                            \
-    X(cache, 16)          /* HIT, MISS, STALE, REVALIDATED, BYPASS, ERROR */                                           \
+    X(cache, 16)          /* accesslog_cache_word */                                                                   \
     X(cache_status, 1024) /* the value of Cache-Status */                                                              \
     X(tier, 8)            /* memory, disk, shield */                                                                   \
     X(upstream, 260)                                                                                                   \
@@ -82,5 +82,14 @@ enum { ACCESSLOG_LINE_MAX = 96 * 1024 }; /* of a record whose fields are within 
  * UTF-8 (bytes that are none become U+FFFD), control characters escaped. Combined as Apache's: what is not printable
  * ASCII as \xhh. */
 size_t accesslog_line(accesslog_format_t format, const accesslog_record_t *r, char *buf);
+/* What stands under "cache" for a result (LABEL_RESULT_…); .p NULL beyond the last. */
+span_t accesslog_cache_word(unsigned result);
+
+/* What lines are chosen by. The statuses that a text means, inclusive; false: it is none of ACCESSLOG_STATUSES. */
+#define ACCESSLOG_STATUSES "a status from 100 to 599, a class from 1xx to 5xx, or 0: the client left before there was one"
+bool accesslog_statuses(span_t text, int *from, int *to);
+/* Is it a word of those, in any case? */
+#define ACCESSLOG_CACHE_WORDS "HIT, MISS, STALE, REVALIDATED, BYPASS or ERROR"
+bool accesslog_is_cache_word(span_t text);
 
 #endif

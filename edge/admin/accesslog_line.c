@@ -6,6 +6,7 @@
 #include "edge/admin/accesslog.h"
 #include "edge/base/check.h"
 #include "edge/base/utf8.h"
+#include "edge/tbl/metrics.h"
 
 #define X(name, most) +(most)
 _Static_assert(6 * (0 ACCESSLOG_TEXTS(X)) + 1024 <= ACCESSLOG_LINE_MAX, "a longest line fits");
@@ -170,4 +171,42 @@ size_t accesslog_line(accesslog_format_t format, const accesslog_record_t *r, ch
     size_t n = format == ACCESSLOG_JSON ? accesslog_json(&cut, buf) : accesslog_combined(&cut, buf);
     CHECK(n <= ACCESSLOG_LINE_MAX);
     return n;
+}
+
+span_t accesslog_cache_word(unsigned result)
+{
+    static const span_t words[] = {
+        [LABEL_RESULT_HIT] = {"HIT", 3},       [LABEL_RESULT_MISS] = {"MISS", 4},
+        [LABEL_RESULT_STALE] = {"STALE", 5},   [LABEL_RESULT_REVALIDATED] = {"REVALIDATED", 11},
+        [LABEL_RESULT_BYPASS] = {"BYPASS", 6}, [LABEL_RESULT_ERROR] = {"ERROR", 5},
+    };
+    return result < sizeof words / sizeof *words ? words[result] : SPAN_NONE;
+}
+
+bool accesslog_is_cache_word(span_t text)
+{
+    span_t word;
+    for (unsigned i = 0; (word = accesslog_cache_word(i)).p != NULL; i++)
+        if (span_caseeq(word, text))
+            return true;
+    return false;
+}
+
+bool accesslog_statuses(span_t text, int *from, int *to)
+{
+    *from = *to = 0;
+    if (span_eq(text, SPAN("0")))
+        return true;
+    if (text.n != 3 || text.p[0] < '1' || text.p[0] > '5')
+        return false;
+    *from = (text.p[0] - '0') * 100;
+    *to = *from + 99;
+    if (span_caseeq(span_from(text, 1), SPAN("xx")))
+        return true;
+    for (size_t i = 1; i < 3; i++)
+        if (text.p[i] < '0' || text.p[i] > '9')
+            return false;
+    *from += (text.p[1] - '0') * 10 + text.p[2] - '0';
+    *to = *from;
+    return true;
 }

@@ -202,20 +202,25 @@ char *hot_json(hot_t *h, size_t most, msec_t boot, size_t *length)
 
 void hot_handle(void *ctx, const handler_request_t *req, handler_reply_t *reply)
 {
-    handler_response_t resp = {.status = 200, .content_type = "application/json"};
-    span_t rest = req->query, name, value;
-    size_t most = 20;
-    while (query_next(&rest, &name, &value)) {
+    handler_response_t resp = {.status = 0};
+    query_param_t n = {.name = SPAN("n")};
+    size_t most = HOT_USUAL;
+    arena_t a;
+    arena_init(&a, 0);
+    bool good = query_read(&a, req->query, &n, 1, &resp);
+    if (good && n.value.p != NULL) {
         most = 0;
-        for (size_t i = 0; i < value.n && most <= HOT_MOST && value.p[i] >= '0' && value.p[i] <= '9'; i++)
-            most = most * 10 + (size_t)(value.p[i] - '0');
-        if (!span_eq(name, SPAN("n")) || most == 0 || most > HOT_MOST) {
-            resp.status = 0;
-            handler_problem(&resp, 400, "unknown parameter", "ask as /v1/top?n=20, for 1 to %d URLs", HOT_MOST);
-            reply->send(reply, &resp);
-            return;
-        }
+        for (size_t i = 0; i < n.value.n && most <= HOT_MOST; i++)
+            most = n.value.p[i] >= '0' && n.value.p[i] <= '9' ? most * 10 + (size_t)(n.value.p[i] - '0') : HOT_MOST + 1;
+        good = most > 0 && most <= HOT_MOST;
+        if (!good)
+            handler_problem(&resp, 400, "n can't be that", "\"%.*s\" should be a number of URLs, from 1 to %d",
+                            SPAN_ARG(span_upto(n.value, 100)), HOT_MOST);
     }
-    resp.body = hot_json(ctx, most, clock_now().boot, &resp.body_len);
+    if (good) {
+        resp = (handler_response_t){.status = 200, .content_type = "application/json"};
+        resp.body = hot_json(ctx, most, clock_now().boot, &resp.body_len);
+    }
+    arena_release(&a);
     reply->send(reply, &resp);
 }

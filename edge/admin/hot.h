@@ -16,7 +16,8 @@ enum {
     HOT_WINDOW = 5000,   /* ms */
     HOT_ALL = 1000,      /* requests of a worker in a second that are all looked at */
     HOT_SAMPLE = 16,
-    HOT_MOST = 100 /* URLs of one answer */
+    HOT_MOST = 100, /* URLs of one answer */
+    HOT_USUAL = 20  /* where it isn't said how many */
 };
 
 typedef struct hot hot_t;

@@ -31,7 +31,7 @@ typedef struct recent_query {
     int status_from, status_to; /* inclusive */
     uint64_t after;
     size_t last;
-    bool has_after, has_last;
+    bool has_after;
 } recent_query_t;
 
 recent_t *recent_new(void)
@@ -147,56 +147,61 @@ static bool recent_number(span_t s, uint64_t *out)
     return s.n > 0 && s.n <= 18;
 }
 
-/* "404", or "4xx" for all from 400 to 499. */
-static bool recent_status(span_t s, recent_query_t *q)
+/* One of the query's values into `q`; false with the 400 that names what would be right. */
+static bool recent_parameter(span_t name, span_t value, recent_query_t *q, handler_response_t *resp)
 {
-    uint64_t n;
-    if (s.n != 3)
-        return false;
-    if (span_caseeq(span_from(s, 1), SPAN("xx")) && recent_number(span_upto(s, 1), &n)) {
-        q->status_from = (int)n * 100;
-        q->status_to = q->status_from + 99;
-        return true;
+    uint64_t n = 0;
+    const char *right = "the name of a host";
+    bool good = value.n > 0;
+    if (span_eq(name, SPAN("host"))) {
+        q->host = value;
+    } else if (span_eq(name, SPAN("cache"))) {
+        right = ACCESSLOG_CACHE_WORDS;
+        good = accesslog_is_cache_word(value);
+        q->cache = value;
+    } else if (span_eq(name, SPAN("status"))) {
+        right = ACCESSLOG_STATUSES;
+        good = accesslog_statuses(value, &q->status_from, &q->status_to);
+    } else if (span_eq(name, SPAN("after"))) {
+        right = "the \"next\" of an earlier answer";
+        good = q->has_after = recent_number(value, &q->after);
+    } else {
+        _Static_assert(RECENT_LINES == 4096, "as it says");
+        right = "a number of lines, up to 4096";
+        good = recent_number(value, &n) && n <= RECENT_LINES;
+        q->last = good ? (size_t)n : q->last;
     }
-    if (!recent_number(s, &n))
-        return false;
-    q->status_from = q->status_to = (int)n;
-    return true;
+    if (!good)
+        handler_problem(resp, 400, "a parameter can't be that", "\"%.*s\" can't be \"%.*s\"; it is %s", SPAN_ARG(name),
+                        SPAN_ARG(span_upto(value, 100)), right);
+    return good;
 }
 
-static bool recent_parameter(span_t name, span_t value, recent_query_t *q)
+static bool recent_read(arena_t *a, span_t query, recent_query_t *q, handler_response_t *resp)
 {
-    uint64_t n;
-    if (span_eq(name, SPAN("host")))
-        q->host = value;
-    else if (span_eq(name, SPAN("cache")))
-        q->cache = value;
-    else if (span_eq(name, SPAN("status")))
-        return recent_status(value, q);
-    else if (span_eq(name, SPAN("after")))
-        return q->has_after = recent_number(value, &q->after);
-    else if (span_eq(name, SPAN("last")) && (q->has_last = recent_number(value, &n)))
-        q->last = n < RECENT_ANSWER_LINES ? (size_t)n : RECENT_ANSWER_LINES;
-    else
+    query_param_t params[] = {
+        {.name = SPAN("last")}, {.name = SPAN("after")}, {.name = SPAN("host")}, {.name = SPAN("status")}, {.name = SPAN("cache")}};
+    enum { PARAMS = sizeof params / sizeof *params };
+    if (!query_read(a, query, params, PARAMS, resp))
         return false;
-    return value.n > 0;
+    for (size_t i = 0; i < PARAMS; i++)
+        if (params[i].value.p != NULL && !recent_parameter(params[i].name, params[i].value, q, resp))
+            return false;
+    if (params[0].value.p == NULL || params[1].value.p == NULL)
+        return true;
+    handler_problem(resp, 400, "last and after exclude each other",
+                    "ask as /v1/log?last=100, or with the \"next\" of its answer as /v1/log?after=NUMBER");
+    return false;
 }
 
 void recent_handle(void *ctx, const handler_request_t *req, handler_reply_t *reply)
 {
     recent_t *r = ctx;
     handler_response_t resp = {.status = 0};
-    recent_query_t q = {.status_to = 999, .last = 100};
+    recent_query_t q = {.status_to = 999, .last = RECENT_USUAL};
     arena_t a;
     arena_init(&a, 0);
-    span_t rest = req->query, name, value, text;
-    bool good = true;
-    while (good && query_next(&rest, &name, &value))
-        good = query_decode(&a, value, true, &text) == ERR_OK && recent_parameter(name, text, &q);
-    if (!good || (q.has_after && q.has_last)) {
-        handler_problem(&resp, 400, "that can't be asked",
-                        "ask as /v1/log?last=100 or ?after=NUMBER, and &host=HOST, &status=404 or 5xx, &cache=HIT");
-    } else {
+    if (recent_read(&a, req->query, &q, &resp)) {
         atomic_store_explicit(&r->watched_until, clock_now().wall + RECENT_WATCHED, memory_order_relaxed);
         resp = (handler_response_t){.status = 200, .content_type = "application/json"};
         resp.body = recent_json(r, &q, &resp.body_len);

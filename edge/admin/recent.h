@@ -15,6 +15,7 @@
 
 enum {
     RECENT_LINES = 4096,
+    RECENT_USUAL = 100, /* lines that are answered where it isn't said how many */
     RECENT_BYTES = 2 * 1024 * 1024,
     RECENT_ANSWER_LINES = 1000,
     RECENT_ANSWER_BYTES = 1024 * 1024,
@@ -27,7 +28,8 @@ void recent_free(recent_t *r); /* NULL is fine */
 bool recent_watched(const recent_t *r, msec_t wall);
 /* `line`: JSON, without its newline. */
 void recent_add(recent_t *r, const accesslog_record_t *record, span_t line);
-/* GET /v1/log[?last=N | ?after=N][&host=H][&status=404|5xx][&cache=HIT]; ctx: the recent_t. */
+/* GET /v1/log[?last=N | ?after=N][&host=H][&status=404|5xx][&cache=HIT]; ctx: the recent_t. `last` may be RECENT_LINES:
+ * what is more than one answer holds is had by going on with its `next`. */
 handler_fn recent_handle;
 
 #endif

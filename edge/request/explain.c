@@ -414,6 +414,10 @@ static bool explain_parameters(explain_t *e, span_t query, handler_response_t *r
 {
     span_t rest = query, name, value, text;
     while (query_next(&rest, &name, &value)) {
+        if (query_decode(&e->arena, name, true, &name) != ERR_OK) {
+            handler_problem(resp, 400, "malformed query", "a %% in it has no two hex digits behind it");
+            return false;
+        }
         bool url = span_eq(name, SPAN("url")), header = span_eq(name, SPAN("header"));
         if (query_decode(&e->arena, value, !url, &text) != ERR_OK) {
             handler_problem(resp, 400, "malformed query", "a %% in it has no two hex digits behind it");
@@ -430,6 +434,10 @@ static bool explain_parameters(explain_t *e, span_t query, handler_response_t *r
                             SPAN_ARG(span_upto(name, 200)));
             return false;
         }
+        if (e->x.peer.p != NULL) {
+            handler_problem(resp, 400, "client is given twice", "a request comes from one address");
+            return false;
+        }
         e->x.peer = text;
     }
     if (e->url.p == NULL) {
@@ -437,7 +445,7 @@ static bool explain_parameters(explain_t *e, span_t query, handler_response_t *r
         return false;
     }
     network_address_t address;
-    if (e->x.peer.n > 0 && network_address(e->x.peer, &address) != ERR_OK) {
+    if (e->x.peer.p != NULL && network_address(e->x.peer, &address) != ERR_OK) {
         handler_problem(resp, 422, "client is no address", "give it as client=192.0.2.1 or client=2001:db8::1");
         return false;
     }

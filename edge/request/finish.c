@@ -2,24 +2,6 @@
 #include "edge/base/clock.h"
 #include "edge/request/request_priv.h"
 
-static span_t finish_word(unsigned result)
-{
-    switch (result) {
-    case LABEL_RESULT_HIT:
-        return SPAN("HIT");
-    case LABEL_RESULT_MISS:
-        return SPAN("MISS");
-    case LABEL_RESULT_STALE:
-        return SPAN("STALE");
-    case LABEL_RESULT_REVALIDATED:
-        return SPAN("REVALIDATED");
-    case LABEL_RESULT_BYPASS:
-        return SPAN("BYPASS");
-    default:
-        return SPAN("ERROR");
-    }
-}
-
 void finish_request(request_t *rq)
 {
     exchange_t *x = rq->x;
@@ -41,7 +23,7 @@ void finish_request(request_t *rq)
         .scheme = x->scheme,
         .host = x->authority,
         .target = x->target,
-        .cache = finish_word(rq->result),
+        .cache = accesslog_cache_word(rq->result),
         .cache_status = rq->cache_status,
         .tier = rq->hit && rq->detail != NULL && strcmp(rq->detail, "disk") == 0 ? SPAN("disk")
                 : rq->hit                                                        ? SPAN("memory")

@@ -64,19 +64,36 @@ def test_log_is_bounded():
     eventually("all are written", lambda: recent(node)["next"] == first + 6000)
     answer = recent(node, f"?after={first}")
     assert answer["lost"] >= 6000 - 4096 and len(answer["lines"]) == 1000 and answer["more"], (answer["lost"], len(answer["lines"]))
-    assert len(recent(node, "?last=999999")["lines"]) == 1000
+    # As many as are kept can be had: an answer holds no more than 1,000, and says where it goes on.
+    answer = recent(node, "?last=4096")
+    assert len(answer["lines"]) == 1000 and answer["more"] and answer["next"] == first + 6000 - 4096 + 1000, answer["next"]
+    got = said(node, "log", "--json", "--last", "2500").splitlines()
+    assert [json.loads(line)["target"] for line in got] == ["/%d" % (i % 3) for i in range(3500, 6000)], len(got)
     # a number from before a restart: all is new
     assert recent(node, "?after=99999999")["lines"], "else who follows would wait for ever"
 
 
 def test_log_refuses():
     origin, node = started()
-    for query in ("?last=x", "?after=", "?status=4", "?status=xxx", "?nobody=1", "?last=1&after=1", "?host=%zz"):
-        assert node.admin("/v1/log" + query).status == 400, query
+    for query, right in (("?last=x", "up to 4096"), ("?last=4097", "up to 4096"), ("?after=", '"next"'), ("?status=4", "1xx to 5xx"), ("?status=xxx", "1xx to 5xx"),
+                         ("?status=6xx", "1xx to 5xx"), ("?status=099", "100 to 599"), ("?status=600", "100 to 599"), ("?cache=FOO", "MISS, STALE"), ("?cache=", "MISS"),
+                         ("?nobody=1", "last, after, host, status, cache"), ("?last=1&after=1", "after="), ("?host=%zz", "hex digits"), ("?host=", "host"),
+                         ("?last=1&last=1", "once"), ("?cache=HIT&%63ache=HIT", "once")):
+        r = node.admin("/v1/log" + query)
+        assert r.status == 400 and right in r.json["detail"], (query, r.json)
+    assert targets(recent(node, "?%6cast=%31&status=2%58X&cache=%48IT")) == []
     assert node.admin("/v1/log", token=None).status == 401
     assert node.admin("/v1/top", token=None).status == 401
-    for query in ("?n=0", "?n=101", "?n=x", "?m=1", "?n="):
-        assert node.admin("/v1/top" + query).status == 400, query
+    for query, title, right in (("?n=0", "n can't be that", "from 1 to 100"), ("?n=101", "n can't be that", "from 1 to 100"), ("?n=x", "n can't be that", "1 to 100"),
+                                ("?n=99999999999999999999", "n can't be that", "1 to 100"), ("?n=", "n can't be that", "1 to 100"),
+                                ("?m=1", "unknown parameter", "none of n"), ("?n=1&n=2", "a parameter is given twice", "once"), ("?n=%5", "malformed query", "%25")):
+        r = node.admin("/v1/top" + query)
+        assert r.status == 400 and r.json["title"] == title and right in r.json["detail"], (query, r.json)
+    assert node.admin("/v1/top?n=%35").status == node.admin("/v1/top?%6e=5").status == 200
+    for query in ("?url=http://test.example/&client=192.0.2.1&client=192.0.2.1", "?url=http://test.example/&nobody=1", "?url=http://test.example/&client=%4"):
+        assert node.admin("/v1/explain" + query).status == 400, query
+    assert node.admin("/v1/explain?url=http://test.example/&client=").status == 422
+    assert node.admin("/v1/explain?%75rl=http://test.example/").status == 200
 
 
 def test_log_command():
@@ -90,7 +107,10 @@ def test_log_command():
     assert [json.loads(line)["status"] for line in said(node, "log", "--json", "--last", "2").splitlines()] == [200, 500]
     assert said(node, "log", "--status", "5xx", "--host", "test.example").count("\n") == 1
     assert "401" in said(node, "log", code=1, token="wrong")
-    assert "--last" in said(node, "log", "--last", "many", code=2)
+    for arguments, right in ((["--last", "many"], "--last"), (["--last", "4097"], "up to 4096"), (["--cache", "NOPE"], "MISS, STALE"), (["--status", "bogus"], "1xx to 5xx"),
+                             (["--status", "6xx"], "1xx to 5xx"), (["--host", ""], "--host"), (["--cache", "HIT", "--cache", "MISS"], "twice")):
+        assert right in said(node, "log", *arguments, code=2), arguments
+    assert said(node, "log", "--status", "0") == "" and said(node, "log", "--last", "1", "--cache", "miss").count("\n") == 1
     follower = ctl(node, "log", "--follow", "--json", "--last", "0", "--cache", "HIT")
     try:
         time.sleep(0.5)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "edge/admin/recent.h"
 #include "edge/base/mem.h"
 #include "tools/brinkctl/call.h"
 
@@ -15,7 +16,7 @@ enum { CMD_LOG_TIMEOUT = 10000, CMD_LOG_POLL = 500 * 1000 /* µs */, CMD_LOG_PAT
 
 typedef struct cmd_log {
     char filters[CMD_LOG_PATH]; /* "&host=…" */
-    const char *last;
+    long last, shown; /* lines */
     bool follow, json;
 } cmd_log_t;
 
@@ -48,7 +49,7 @@ static void cmd_log_line(const json_t *line)
     putchar('\n');
 }
 
-static void cmd_log_show(const cmd_log_t *l, const json_t *answer)
+static void cmd_log_show(cmd_log_t *l, const json_t *answer)
 {
     size_t i;
     json_t *line;
@@ -57,6 +58,9 @@ static void cmd_log_show(const cmd_log_t *l, const json_t *answer)
         fprintf(stderr, "brinkctl: %lld lines went by faster than they were read\n", lost);
     json_array_foreach(json_object_get(answer, "lines"), i, line)
     {
+        if (!l->follow && l->shown == l->last)
+            return;
+        l->shown++;
         if (l->json) {
             json_dumpf(line, stdout, JSON_COMPACT);
             putchar('\n');
@@ -79,19 +83,32 @@ static void cmd_log_filter(cmd_log_t *l, args_t *a, const char *name, const char
 static void cmd_log_args(cmd_log_t *l, call_t *call, args_t *a)
 {
     static const char *const filters[] = {"--host", "--status", "--cache"};
+    bool given[3] = {false};
+    int from, to;
     while (args_more(a)) {
         const char *value = NULL;
         if (call_option(call, a))
             continue;
-        for (size_t i = 0; i < 3 && value == NULL; i++)
-            if ((value = args_value(a, filters[i])) != NULL)
-                cmd_log_filter(l, a, filters[i] + 2, value);
-        if (value != NULL)
-            continue;
-        if ((value = args_value(a, "--last")) != NULL) {
-            if (*value == '\0' || strspn(value, "0123456789") != strlen(value) || strlen(value) > 6)
-                args_wrong(a, "--last wants a number of lines, not '%s'", value);
-            l->last = value;
+        size_t i = 0;
+        while (i < 3 && (value = args_value(a, filters[i])) == NULL)
+            i++;
+        if (value != NULL) {
+            if (i == 0 && *value == '\0')
+                args_wrong(a, "--host wants the name of a host");
+            if (i == 1 && !accesslog_statuses(span_str(value), &from, &to))
+                args_wrong(a, "--status wants " ACCESSLOG_STATUSES ", not '%s'", value);
+            if (i == 2 && !accesslog_is_cache_word(span_str(value)))
+                args_wrong(a, "--cache wants " ACCESSLOG_CACHE_WORDS ", not '%s'", value);
+            if (given[i])
+                args_wrong(a, "%s is given twice", filters[i]);
+            given[i] = true;
+            cmd_log_filter(l, a, filters[i] + 2, value);
+        } else if ((value = args_value(a, "--last")) != NULL) {
+            if (*value == '\0' || strspn(value, "0123456789") != strlen(value) || strlen(value) > 9 ||
+                atol(value) > RECENT_LINES)
+                args_wrong(a, "--last wants a number of lines, up to %d (a node keeps no more), not '%s'", RECENT_LINES,
+                           value);
+            l->last = atol(value);
         } else if (args_flag(a, "--follow") || args_flag(a, "-f")) {
             l->follow = true;
         } else if (args_flag(a, "--json")) {
@@ -102,8 +119,9 @@ static void cmd_log_args(cmd_log_t *l, call_t *call, args_t *a)
     }
 }
 
-/* One call. `*more`: there is more to be had at once; `next`: where to go on. */
-static int cmd_log_ask(const cmd_log_t *l, const call_t *call, const char *path, char next[32], bool *more)
+/* One call. `*more`: there is more to be had at once (a node answers no more than RECENT_ANSWER_LINES); `next`: where
+ * to go on. */
+static int cmd_log_ask(cmd_log_t *l, const call_t *call, const char *path, char next[32], bool *more)
 {
     call_answer_t answer;
     int code = call_do(call, "GET", path, NULL, CMD_LOG_TIMEOUT, &answer);
@@ -129,14 +147,14 @@ static int cmd_log_ask(const cmd_log_t *l, const call_t *call, const char *path,
 int cmd_log(args_t *a)
 {
     call_t call = {0};
-    cmd_log_t l = {.last = "100"};
+    cmd_log_t l = {.last = RECENT_USUAL};
     cmd_log_args(&l, &call, a);
     call_ready(&call);
     char path[CMD_LOG_PATH + 64], next[32] = "";
-    snprintf(path, sizeof path, "/v1/log?last=%s%s", l.last, l.filters);
+    snprintf(path, sizeof path, "/v1/log?last=%ld%s", l.last, l.filters);
     bool more = false;
     int code = cmd_log_ask(&l, &call, path, next, &more);
-    while (code == CALL_EXIT_OK && l.follow && fflush(stdout) == 0) {
+    while (code == CALL_EXIT_OK && (l.follow || (more && l.shown < l.last)) && fflush(stdout) == 0) {
         if (!more)
             usleep(CMD_LOG_POLL);
         snprintf(path, sizeof path, "/v1/log?after=%s%s", next, l.filters);

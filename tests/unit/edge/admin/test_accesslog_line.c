@@ -159,3 +159,26 @@ Test(accesslog_line, longest_fields_are_cut_and_fit)
     free(line(ACCESSLOG_COMBINED, &r));
     free(bytes);
 }
+
+Test(accesslog_line, statuses_and_words_to_choose_by)
+{
+    static const struct {
+        const char *text;
+        int from, to; /* -1: refused */
+    } rows[] = {{"404", 404, 404}, {"5xx", 500, 599}, {"1XX", 100, 199}, {"599", 599, 599}, {"0", 0, 0},  {"6xx", -1, -1},
+                {"0xx", -1, -1},   {"600", -1, -1},   {"099", -1, -1},   {"4x4", -1, -1},   {"", -1, -1}, {"4xxx", -1, -1},
+                {"40", -1, -1},    {"-04", -1, -1},   {"4x", -1, -1},    {"00", -1, -1},    {"x", -1, -1}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int from = -1, to = -1;
+        bool good = accesslog_statuses(span_str(rows[i].text), &from, &to);
+        cr_expect_eq(good, rows[i].from >= 0, "%s", rows[i].text);
+        cr_expect(!good || (from == rows[i].from && to == rows[i].to), "%s: %d to %d", rows[i].text, from, to);
+    }
+    cr_expect(accesslog_is_cache_word(SPAN("HIT")) && accesslog_is_cache_word(SPAN("revalidated")));
+    cr_expect_not(accesslog_is_cache_word(SPAN("FOO")));
+    cr_expect_not(accesslog_is_cache_word(SPAN("")));
+    size_t n = 0;
+    for (unsigned i = 0; accesslog_cache_word(i).p != NULL; i++, n++)
+        cr_expect_not_null(strstr(ACCESSLOG_CACHE_WORDS, accesslog_cache_word(i).p), "it is among those that are told");
+    cr_expect_eq(n, 6);
+}

@@ -46,3 +46,39 @@ Test(query, decode)
     cr_expect_eq(query_decode(&a, SPAN("abc"), false, &out), ERR_TOO_BIG);
     arena_release(&a);
 }
+
+Test(query, read)
+{
+    static const struct {
+        const char *query, *n, *host, *problem; /* values, "-" for none */
+    } rows[] = {
+        {"", "-", "-", NULL},
+        {"n=5", "5", "-", NULL},
+        {"%6e=%35&host=a+b", "5", "a b", NULL},
+        {"n=&host", "", "", NULL},
+        {"n=1&n=1", NULL, NULL, "once"},
+        {"n=1&%6E=1", NULL, NULL, "once"},
+        {"m=1", NULL, NULL, "\\\"m\\\" is none of n, host"},
+        {"N=1", NULL, NULL, "is none of"},
+        {"n=%", NULL, NULL, "hex digits"},
+        {"%n=1", NULL, NULL, "hex digits"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        arena_t a;
+        arena_init(&a, 0);
+        query_param_t p[] = {{.name = SPAN("n")}, {.name = SPAN("host")}};
+        handler_response_t resp = {.status = 0};
+        bool good = query_read(&a, span_str(rows[i].query), p, 2, &resp);
+        cr_expect_eq(good, rows[i].problem == NULL, "%s", rows[i].query);
+        cr_expect_eq(resp.status, good ? 0 : 400, "%s", rows[i].query);
+        if (good) {
+            cr_expect(span_eq(p[0].value, span_str(rows[i].n)) || (p[0].value.p == NULL && rows[i].n[0] == '-'));
+            cr_expect(span_eq(p[1].value, span_str(rows[i].host)) || (p[1].value.p == NULL && rows[i].host[0] == '-'));
+        } else {
+            cr_assert_not_null(resp.body);
+            cr_expect_not_null(strstr(resp.body, rows[i].problem), "%s: %s", rows[i].query, resp.body);
+        }
+        handler_response_release(&resp);
+        arena_release(&a);
+    }
+}
