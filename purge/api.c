@@ -296,6 +296,10 @@ void api_purge(void *ctx, const handler_request_t *req, handler_reply_t *reply)
     message_error_t bad;
     if (!api_method(c, METHOD_POST, "POST") || !api_allowed(c, AUTH_PURGE) || !api_body_is_json(c))
         return;
+    if (req->query.n > 0) { /* who writes ?soft=true must not get a hard purge */
+        api_fail(c, 400, "Malformed request", "there are no parameters: all of a purge stands in the body");
+        return;
+    }
     if (message_parse(req->body, MESSAGE_FROM_CLIENT, &c->arena, &c->message, &bad) != ERR_OK) {
         api_fail(c, bad.status,
                  bad.status == 400   ? "Malformed request"

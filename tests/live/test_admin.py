@@ -49,7 +49,10 @@ def test_bodies_have_a_ceiling():
     assert len(body) > 1 << 20
     assert node.admin("/v1/purge", "POST", body).status == 413
     assert node.admin("/v1/purge", "POST", {"tags": [str(n) for n in range(10_001)]}).status == 413
-    assert node.metric("brink_purges_total") == 0
+    # What stands beside the body would be ignored: who means a soft purge must not get a hard one.
+    r = node.admin("/v1/purge?soft=true", "POST", {"tags": ["key"]})
+    assert r.status == 400 and "body" in r.json["detail"], r
+    assert node.metric("brink_purges_total") == 0 and node.get("/a").own["hit"]
 
 
 def test_pages_of_others_can_do_nothing_with_it():

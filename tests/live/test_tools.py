@@ -74,9 +74,26 @@ def test_refusals():
     for arguments, token, code in ((["purge", "--tag", "a"], None, 1), (["purge", "--tag", "a"], "wrong", 1), (["purge"], TOKEN, 2),
                                    (["purge", "--sofd", "--tag", "a"], TOKEN, 2), (["purge", "--tag"], TOKEN, 2), (["tip"], TOKEN, 2),
                                    (["purge", "--tag", "a", "--wait", "long"], TOKEN, 2), (["purge", "--receipt", "1-1"], TOKEN, 1),
-                                   (["purge", "--tag", "x" * 2000], TOKEN, 1), (["status"], None, 1)):
+                                   (["purge", "--tag", "x" * 2000], TOKEN, 1), (["status"], None, 1), (["status"], "two words", 2), (["status"], "a\nX-B: c", 2),
+                                   (["purge", "--tag", "--soft"], TOKEN, 2), (["purge", "--from-file", "--json"], TOKEN, 2), (["status", "--jsno"], TOKEN, 2),
+                                   (["explain"], TOKEN, 2), (["explain", "http://a/", "b"], TOKEN, 2), (["top", "--urls", "0"], TOKEN, 2), (["check", "--all"], TOKEN, 2)):
         got, out, err = ctl(node, *arguments, token=token)
         assert got == code and err.startswith("brinkctl") and not out, (arguments, got, out, err)
+    assert node.metric("brink_purges_total") == 0
+    assert ctl(node, "purge", "--tag=--soft")[0] == 0 and ctl(node, "purge", "--tag", "-h")[0] == 0
+    assert node.metric("brink_purges_total", kind="tag") == 2
+    for arguments in (["--help"], ["purge", "--tag", "a", "--help"], ["status", "-h"]):
+        got, out, err = ctl(node, *arguments)
+        assert got == 0 and "brinkctl purge" in out and not err, (arguments, got, err)
+    assert node.metric("brink_purges_total", kind="tag") == 2, "help purges nothing"
+    # What could not be written was not reached.
+    node.get("/a")
+    eventually("there is a line", lambda: ctl(node, "log")[1])
+    for arguments in (["status"], ["log"], ["log", "--follow"], ["check"], ["explain", "http://test.example/"]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([program("brinkctl"), *arguments, "--admin", f"http://127.0.0.1:{node.admin_port}"], stdout=full, stderr=subprocess.PIPE,
+                                  env={**os.environ, **ENVIRONMENT, "BRINK_TOKEN": TOKEN}, timeout=60)
+        assert done.returncode == 1 and b"can't be written" in done.stderr, (arguments, done)
     node.stop()
     assert ctl(node, "status")[0] == 3 and ctl(node, "check")[0] == 3 and ctl(node, "purge", "--tag", "a")[0] == 3
 
@@ -90,12 +107,18 @@ def test_status_and_check():
     assert code == 0 and re.search(r"^ready +yes$", out, re.M) and "purge" in out, out
     code, out, err = ctl(node, "check", token=None)
     assert code == 0 and out == "alive\nready\n", (code, out, err)
+    code, out, err = ctl(node, "check", "--json", token=None)
+    assert code == 0 and json.loads(out) == {"alive": True, "ready": True}, (code, out, err)
     bad = os.path.join(temp_dir(), "bad.yaml")
     with open(bad, "w") as f:
         f.write("listne: []\n")
     code, out, err = ctl(node, "check", bad)
     assert code == 2 and f"{bad}:1:1: " in err, (code, out, err)
     assert ctl(node, "check", node.config_path)[0] == 0
+    code, out, err = ctl(node, "check", bad, node.config_path, "--json")
+    first, second = map(json.loads, out.splitlines())
+    assert code == 2 and not err and second == {"file": node.config_path, "valid": True, "warnings": []}, (code, out, err)
+    assert first["valid"] is False and (first["error"]["line"], first["error"]["column"]) == (1, 1) and "listen" in first["error"]["message"], first
 
 
 def test_a_whole_pop():

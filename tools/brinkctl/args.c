@@ -34,6 +34,8 @@ const char *args_value(args_t *a, const char *name)
     }
     if (a->at + 1 >= a->argc)
         args_wrong(a, "%s wants a value", name);
+    if (strncmp(a->argv[a->at + 1], "--", 2) == 0) /* `--tag --soft` would purge a tag of that name, and not softly */
+        args_wrong(a, "%s wants a value; if it is %s, write %s=%s", name, a->argv[a->at + 1], name, a->argv[a->at + 1]);
     a->at += 2;
     return a->argv[a->at - 1];
 }

@@ -16,7 +16,8 @@ typedef struct args {
 bool args_more(const args_t *a);
 /* True if the next argument is this flag; it is then taken. */
 bool args_flag(args_t *a, const char *name);
-/* The value of this option if the next argument is it, else NULL; both are then taken. Lives as long as argv. */
+/* The value of this option if the next argument is it, else NULL; both are then taken. A value that begins with "--"
+ * has to be written behind a "=". Lives as long as argv. */
 const char *args_value(args_t *a, const char *name);
 /* The next argument if it is no option, else NULL; it is then taken. "-" counts as no option. */
 const char *args_plain(args_t *a);

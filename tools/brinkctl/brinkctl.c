@@ -31,9 +31,9 @@ static const char brinkctl_help[] =
     "      would be answered with, and why: rule by rule. Changes nothing.\n"
     "  brinkctl sign https://HOST/PATH --secret-file FILE [--for 1h] [--cookie]\n"
     "      A signed URL, or with --cookie a cookie that opens all below a folder, for rules with signed: true.\n"
-    "  brinkctl check FILE...\n"
+    "  brinkctl check FILE... [--json]\n"
     "      Is this a good configuration? FILE:LINE:COLUMN and what is wrong, or nothing.\n"
-    "  brinkctl check\n"
+    "  brinkctl check [--json]\n"
     "      Is the node alive and ready?\n"
     "\n"
     "Where and who: --admin URL (or unix:PATH; else BRINK_ADMIN, else http://127.0.0.1:9090);\n"
@@ -65,16 +65,19 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof brinkctl_commands / sizeof *brinkctl_commands; i++) {
         if (strcmp(name, brinkctl_commands[i].name) != 0)
             continue;
-        if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
-            fputs(brinkctl_help, stdout);
-            return CALL_EXIT_OK;
-        }
+        for (int k = 2; k < argc; k++)
+            if (strcmp(argv[k], "--help") == 0 || (k == 2 && strcmp(argv[k], "-h") == 0)) {
+                fputs(brinkctl_help, stdout);
+                return CALL_EXIT_OK;
+            }
         curl_global_init(CURL_GLOBAL_DEFAULT);
         args_t a = {.argc = argc, .at = 2, .argv = argv, .command = name};
         int code = brinkctl_commands[i].run(&a);
         curl_global_cleanup();
-        if (fflush(stdout) != 0 && code == CALL_EXIT_OK)
-            code = CALL_EXIT_REFUSED;
+        if (fflush(stdout) != 0 || ferror(stdout)) {
+            fprintf(stderr, "brinkctl %s: the output can't be written\n", name);
+            code = code == CALL_EXIT_OK ? CALL_EXIT_REFUSED : code;
+        }
         return code;
     }
     fprintf(stderr,

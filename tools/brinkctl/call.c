@@ -12,6 +12,15 @@
 
 enum { CALL_MAX_TOKEN = 4096, CALL_MAX_BODY = 64 * 1024 * 1024 };
 
+/* May it stand in a field? */
+static bool call_token_plain(const char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)text[i] <= ' ' || (unsigned char)text[i] >= 127)
+            return false;
+    return true;
+}
+
 static char *call_token_from(const char *path, const args_t *a)
 {
     FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
@@ -25,9 +34,8 @@ static char *call_token_from(const char *path, const args_t *a)
         n--;
     if (n == 0 || n > CALL_MAX_TOKEN)
         args_wrong(a, "the token file %s is %s", path, n == 0 ? "empty" : "too long");
-    for (size_t i = 0; i < n; i++)
-        if ((unsigned char)text[i] <= ' ' || (unsigned char)text[i] >= 127)
-            args_wrong(a, "the token file %s holds more than one token: white space or control bytes in it", path);
+    if (!call_token_plain(text, n))
+        args_wrong(a, "the token file %s holds more than one token: white space or control bytes in it", path);
     return mem_dup(text, n);
 }
 
@@ -55,15 +63,18 @@ bool call_option(call_t *c, args_t *a)
     return false;
 }
 
-void call_ready(call_t *c)
+void call_ready(call_t *c, const args_t *a)
 {
     if (c->admin == NULL)
         c->admin = getenv("BRINK_ADMIN");
     if (c->admin == NULL || *c->admin == '\0')
         c->admin = "http://127.0.0.1:9090";
     const char *token = getenv("BRINK_TOKEN");
-    if (c->token == NULL && token != NULL && *token != '\0')
+    if (c->token == NULL && token != NULL && *token != '\0') {
+        if (!call_token_plain(token, strlen(token)))
+            args_wrong(a, "BRINK_TOKEN is no token: white space or control bytes in it");
         c->token = mem_dup(token, strlen(token));
+    }
 }
 
 void call_release(call_t *c)

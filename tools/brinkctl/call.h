@@ -32,7 +32,7 @@ typedef struct call_answer {
 /* Takes --admin, --token-file, --ca, --certificate or --key if one of them is next. */
 bool call_option(call_t *c, args_t *a);
 /* After the last option: what the environment says (BRINK_ADMIN, BRINK_TOKEN) where no option did. */
-void call_ready(call_t *c);
+void call_ready(call_t *c, const args_t *a);
 void call_release(call_t *c);
 
 /* One request. json: the body, or NULL. CALL_EXIT_OK when there was an answer, whatever its status; otherwise

@@ -200,7 +200,7 @@ int cmd_explain(args_t *a)
     }
     if (!url)
         args_wrong(a, "which URL? brinkctl explain https://HOST/PATH");
-    call_ready(&call);
+    call_ready(&call, a);
     call_answer_t answer;
     int code = call_do(&call, "GET", path, NULL, CMD_EXPLAIN_TIMEOUT, &answer);
     if (code == CALL_EXIT_OK && answer.status != 200) {

@@ -149,7 +149,7 @@ int cmd_log(args_t *a)
     call_t call = {0};
     cmd_log_t l = {.last = RECENT_USUAL};
     cmd_log_args(&l, &call, a);
-    call_ready(&call);
+    call_ready(&call, a);
     char path[CMD_LOG_PATH + 64], next[32] = "";
     snprintf(path, sizeof path, "/v1/log?last=%ld%s", l.last, l.filters);
     bool more = false;

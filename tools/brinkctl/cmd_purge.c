@@ -325,7 +325,7 @@ int cmd_purge(args_t *a)
         args_wrong(a, "what to purge? --url, --tag, --prefix, --host, --all or --from-file");
     if (receipt != NULL && (p.n > 0 || p.everything))
         args_wrong(a, "--receipt asks about an earlier purge and takes no selector");
-    call_ready(&p.call);
+    call_ready(&p.call, a);
     int code = receipt != NULL ? cmd_purge_receipt(&p, a, receipt) : cmd_purge_all(&p);
     for (size_t i = 0; i < p.n; i++)
         free(p.values[i].text);

@@ -96,7 +96,7 @@ int cmd_status(args_t *a)
         else
             args_unknown(a);
     }
-    call_ready(&call);
+    call_ready(&call, a);
     call_answer_t answer;
     int code = call_do(&call, "GET", "/v1/status", NULL, 10000, &answer);
     if (code == CALL_EXIT_OK && answer.status != 200) {

@@ -330,7 +330,7 @@ int cmd_top(args_t *a)
     call_t call = {0};
     cmd_top_t t = {.interval = MSEC_PER_SEC, .urls = CMD_TOP_URLS};
     cmd_top_args(&t, &call, a);
-    call_ready(&call);
+    call_ready(&call, a);
     samples_t before = {0};
     msec_t at = 0;
     bool live = !t.json && isatty(STDOUT_FILENO);
