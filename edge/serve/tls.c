@@ -4,10 +4,14 @@
  * client's abilities choose. A reload makes a whole new set; ticket keys come from a secret (tls_ticket.c), so sessions
  * survive it.
  *
+ * Who resumes a session isn't asked for a certificate again, and tickets are good wherever their secret is. So a session
+ * belongs to what was demanded of it (its ID context): one that anybody may begin opens no listener with client_ca.
+ *
  * TLS 1.2 with forward secrecy and AEAD only, and 1.3 (RFC 9325). ALPN is strict (RFC 7301 3.2): a client that offers
  * only protocols that we don't speak is told so. */
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/sha.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -211,6 +215,23 @@ fail:
     return ERR_CORRUPT;
 }
 
+/* Sessions are resumed only where the same authorities are asked for (RFC 8446 4.6.1 leaves that to the server). */
+static void tls_bind_sessions(SSL_CTX *ctx)
+{
+    const STACK_OF(X509_OBJECT) *authorities = X509_STORE_get0_objects(SSL_CTX_get_cert_store(ctx));
+    unsigned char all[SHA256_DIGEST_LENGTH] = {0}, both[2 * SHA256_DIGEST_LENGTH];
+    unsigned n = 0;
+    for (int i = 0; i < sk_X509_OBJECT_num(authorities); i++) {
+        const X509 *x = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(authorities, i));
+        if (x == NULL)
+            continue;
+        memcpy(both, all, sizeof all);
+        CHECK(X509_digest(x, EVP_sha256(), both + sizeof all, &n) == 1);
+        SHA256(both, sizeof both, all);
+    }
+    CHECK(SSL_CTX_set_session_id_context(ctx, all, sizeof all) == 1);
+}
+
 /* Who may connect at all: only those with a certificate by one of these authorities. */
 static err_t tls_demand_clients(SSL_CTX *ctx, const char *client_ca, char *err, size_t err_size)
 {
@@ -224,6 +245,7 @@ static err_t tls_demand_clients(SSL_CTX *ctx, const char *client_ca, char *err, 
     }
     SSL_CTX_set_client_CA_list(ctx, names);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    tls_bind_sessions(ctx);
     return ERR_OK;
 }
 

@@ -235,6 +235,41 @@ def test_client_certificates_for_clients_and_for_the_admin_api():
     closed.stop()
 
 
+def test_a_session_opens_no_door_that_asks_for_a_certificate():
+    """Tickets are good wherever their secret is (CVE-2025-23419): one of a listener that anybody may use, or of one that asks for
+    other authorities, is not resumed where a certificate is demanded. One of that listener itself is."""
+    o, server = origin(), pair(["localhost"])
+    other = type(authority())()
+    other_mine, mine = other.certificate(["operator"]), authority().certificate(["operator"])
+    ports = [free_port() for _ in range(3)]
+    node = Node([o.url], config={"listen": [{"address": f"127.0.0.1:{free_port()}"}] + [
+        {"address": f"127.0.0.1:{port}", "certificates": [server], **ca}
+        for port, ca in zip(ports, ({}, {"client_ca": authority().pem}, {"client_ca": other.pem}))]})
+    anybody, guarded, elsewhere = ports
+
+    def asks(port, context, session=None):
+        """(was the session resumed, a session to resume), or None if the request isn't answered."""
+        try:
+            with shake(port, context=context, session=session)[1] as sock:
+                sock.sendall(b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                if not sock.recv(4096).startswith(b"HTTP/1.1 200"):
+                    return None
+                return sock.session_reused, sock.session
+        except (OSError, ssl.SSLError):
+            return None
+
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        for first, known in ((anybody, None), (elsewhere, other_mine), (guarded, mine)):
+            context = tls_context(authority().pem, version=version)
+            if known:
+                context.load_cert_chain(*known)
+            _, session = asks(first, context)
+            again = asks(guarded, context, session)
+            assert again[0] if first == guarded else again is None, (version, first, again)
+        assert asks(anybody, context, session) is not None
+    assert node.process.alive
+
+
 def test_hsts_on_https_only_and_not_over_the_origins_own():
     o = origin()
     o.on("/own", body=b"own", headers={"Cache-Control": "max-age=600", "Strict-Transport-Security": "max-age=1"})
