@@ -110,6 +110,12 @@ static size_t separator(span_t s)
     return span_starts(s, SPAN("%2F")) || span_starts(s, SPAN("%5C")) ? 3 : 0;
 }
 
+/* Where a path parameter begins: some servers take it off before they look for dot segments ("/..;/"). */
+static bool parameter(span_t s)
+{
+    return s.n > 0 && (s.p[0] == ';' || span_starts(s, SPAN("%3B")));
+}
+
 bool uri_hides_dots(span_t path)
 {
     size_t dots = 0;     /* bytes of this segment … */
@@ -123,6 +129,8 @@ bool uri_hides_dots(span_t path)
             between = true;
             i += n;
         } else {
+            if (between && (dots == 1 || dots == 2) && parameter(span_from(path, i)))
+                return true;
             between = between && path.p[i] == '.';
             dots++;
             i++;

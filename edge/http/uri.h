@@ -36,8 +36,9 @@ size_t uri_remove_dot_segments(char *path, size_t n);
  * with '/'. */
 err_t uri_normalise_path(span_t path, char *out, size_t cap, size_t *n);
 
-/* Would a path in normal form have dot segments if an encoded slash or backslash were one ("/a/..%2Fb")? An origin that
- * decodes before it looks at the path would answer for another one than we have rules and a key for. */
+/* Would a path in normal form have dot segments if an encoded slash or backslash were one ("/a/..%2Fb"), or without path
+ * parameters ("/a/..;/b")? An origin that decodes or cuts before it looks at the path would answer for another one than
+ * we have rules and a key for. */
 bool uri_hides_dots(span_t path);
 
 /* host[:port] in normal form: lower case, no trailing dot, no default port of `scheme` ("http", "https"; SPAN_NONE:

@@ -185,7 +185,7 @@ request_go_t accept_step(request_t *rq)
         err = rq->site != NULL ? accept_key(rq) : ERR_OK;
     }
     if (err == ERR_OK && uri_hides_dots(rq->key.path))
-        return deliver_error(rq, 400, "uri", "the path has dot segments behind an encoded slash");
+        return deliver_error(rq, 400, "uri", "the path hides dot segments behind an encoded slash or before a semicolon");
     if (err == ERR_TOO_BIG)
         return deliver_error(rq, 414, "uri", "the URI is longer than this cache accepts");
     if (err != ERR_OK)
@@ -225,7 +225,10 @@ request_go_t accept_step(request_t *rq)
             return deliver_error(rq, 504, "only-if-cached", "this is never stored, and the request asked for no more");
         rq->private_fetch = true;
         rq->forward = rq->x->method == METHOD_GET || rq->x->method == METHOD_HEAD ? FORWARD_BYPASS : FORWARD_METHOD;
-        rq->detail = rq->upgrade.p != NULL ? "upgrade" : rq->forward == FORWARD_BYPASS ? "rule" : NULL;
+        rq->detail = rq->upgrade.p != NULL              ? "upgrade"
+                     : rq->forward != FORWARD_BYPASS ? NULL
+                     : rq->rules.cache               ? "body"
+                                                     : "rule";
         rq->step = REQUEST_COLLAPSE;
         return REQUEST_MORE;
     }

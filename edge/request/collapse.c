@@ -598,7 +598,8 @@ request_go_t collapse_await(request_t *rq)
     for (const fetch_interim_t *i; (i = fetch_interim(f, rq->interim)) != NULL;) {
         fields_t fields;
         rq->interim = i;
-        if (fieldblock_unpack(i->fields, rq->x->arena, &fields) == ERR_OK)
+        /* what comes may be one user's, and nobody knows yet whether it is for those who wait */
+        if (rq->leader && fieldblock_unpack(i->fields, rq->x->arena, &fields) == ERR_OK)
             rq->x->ops->informational(rq->x, i->status, &fields);
     }
     if (phase == FETCH_WAITING)

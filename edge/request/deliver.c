@@ -57,6 +57,26 @@ static bool deliver_in_304(span_t name)
     return false;
 }
 
+/* 412 and 416 are about this request (RFC 9110 15.5.13, 15.5.17): neither do they have the content that these fields
+ * describe, nor may a cache behind us keep them for as long as it might the content. */
+static bool deliver_refuses(int status)
+{
+    return status == 412 || status == 416;
+}
+
+static bool deliver_of_content(span_t name)
+{
+    static const span_t names[] = {SPAN("cache-control"),    SPAN("expires"),      SPAN("pragma"),
+                                   SPAN("content-type"),     SPAN("content-range"), SPAN("content-encoding"),
+                                   SPAN("content-language"), SPAN("content-location"), SPAN("content-disposition"),
+                                   SPAN("content-md5"),      SPAN("content-digest"), SPAN("repr-digest"),
+                                   SPAN("digest"),           SPAN("set-cookie")};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (span_eq(name, names[i]))
+            return true;
+    return deliver_cache_only(name);
+}
+
 static span_t deliver_number(request_t *rq, long long n)
 {
     text_t t = text_in(rq->x->arena, 24);
@@ -118,6 +138,7 @@ static bool deliver_received(const request_t *rq)
 static void deliver_fields(request_t *rq, int status, bool multipart, encode_fields_t *coded, fields_t *out)
 {
     span_t via = SPAN_NONE, members = SPAN_NONE;
+    bool refuses = deliver_refuses(status) && object_meta(rq->object).status != status;
     field_t f;
     for (size_t pos = 0; fieldblock_next(deliver_block(rq), &pos, &f);) {
         if (f.name.n == 3 && span_eq(f.name, SPAN("via"))) {
@@ -133,6 +154,8 @@ static void deliver_fields(request_t *rq, int status, bool multipart, encode_fie
             continue;
         if (status == 304 && !deliver_in_304(f.name))
             continue;
+        if (refuses && deliver_of_content(f.name))
+            continue;
         if (status != 206 && object_part(rq->object) && span_eq(f.name, SPAN("content-range")))
             continue;
         if (span_eq(f.name, SPAN("x-cache")) || (multipart && span_eq(f.name, SPAN("content-type"))))
@@ -141,6 +164,8 @@ static void deliver_fields(request_t *rq, int status, bool multipart, encode_fie
             fields_add(out, f.name, f.value);
     }
     encode_fields_end(coded, out);
+    if (refuses)
+        fields_add(out, SPAN("cache-control"), SPAN("no-store"));
     deliver_add_ours(rq, out, via, members);
 }
 

@@ -58,12 +58,22 @@ static const span_t forward_unshared[] = {
     SPAN("x-remote-addr"),
     SPAN("x-remote-ip"),
     SPAN("x-scheme"),
+    SPAN("x-forwarded"),
+    SPAN("forwarded-for"),
+    SPAN("x-forward-for"),
+    SPAN("x-override-url"),
+    SPAN("x-matched-path"),
+    SPAN("x-custom-ip-authorization"),
 };
 
 static const span_t forward_unshared_prefixes[] = {
     SPAN("x-amz-"),
     SPAN("x-middleware-"),
     SPAN("x-invoke-"),
+    SPAN("x-now-"),
+    SPAN("x-vercel-"),
+    SPAN("x-react-router-"),
+    SPAN("x-envoy-"),
 };
 
 static bool forward_lists(span_t name, const span_t *names, size_t n)
@@ -114,6 +124,13 @@ static bool forward_drops(span_t name, bool own, bool signs)
         return false;
     return forward_lists(name, forward_unshared, COUNT(forward_unshared)) ||
            forward_begins(name, forward_unshared_prefixes, COUNT(forward_unshared_prefixes));
+}
+
+/* It belongs to URLs of its framework's own, and makes of any other's redirect what no browser follows. */
+static bool forward_misplaced(const request_t *rq, span_t name)
+{
+    static const char data[] = "/_next/data/";
+    return span_eq(name, SPAN("x-nextjs-data")) && memmem(rq->key.path.p, rq->key.path.n, data, sizeof data - 1) == NULL;
 }
 
 bool forward_signs(const request_t *rq)
@@ -199,6 +216,7 @@ err_t forward_fields(request_t *rq, bool own, fields_t *out)
     fields_init(out, x->arena);
     for (size_t i = 0; i < all.n; i++)
         if (!forward_drops(all.v[i].name, own, rq->cc.has_authorization) &&
+            !(own && forward_misplaced(rq, all.v[i].name)) &&
             fields_add(out, all.v[i].name, all.v[i].value) != ERR_OK)
             return ERR_TOO_BIG;
     if (!forward_request_id(rq))

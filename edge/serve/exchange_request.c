@@ -107,7 +107,8 @@ int exchange_request_fill(exchange_h2o_t *e, h2o_req_t *req)
         x->authority = span_trim(span_of(req->authority.base, req->authority.len));
     x->target = span_of(req->path.base, req->path.len);
     x->body = span_of(req->entity.base, req->entity.len);
-    x->has_body = req->entity.base != NULL;
+    bool reads = x->method == METHOD_GET || x->method == METHOD_HEAD; /* there no content says nothing */
+    x->has_body = req->entity.base != NULL && (req->entity.len > 0 || !reads);
     x->peer = span_str(c->peer);
     x->protocol = e->h2 ? 20 : req->version >= 0x101 ? 11 : 10;
     x->began_nanos = clock_nanos();

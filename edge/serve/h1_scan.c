@@ -247,10 +247,13 @@ static int h1_scan_chunk_size(h1_scan_t *s, char c)
     }
     if (c == '\r') {
         s->saw_cr = true;
-        return s->digits > 0 ? 0 : 400;
+        return s->digits > 0 && !s->in_quotes ? 0 : 400; /* some parsers read on to the other quote */
     }
-    if (s->in_extension)
+    if (s->in_extension) {
+        s->in_quotes ^= c == '"' && !s->escaped;
+        s->escaped = s->in_quotes && c == '\\' && !s->escaped;
         return h1_scan_value(span_of(&c, 1)) ? 0 : 400;
+    }
     int v = h1_scan_hex(c);
     if (v >= 0) {
         if (++s->digits > 15)

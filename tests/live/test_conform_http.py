@@ -119,6 +119,34 @@ def test_fields_on_their_way():
     ])
 
 
+def test_refusals_by_conditions_say_nothing_that_lasts():
+    """RFC 9110 15.5.13, 15.5.17: 412 and 416 are about one request; a cache behind this one may keep neither for as long as the content."""
+    origin = {"Cache-Control": "public, max-age=600", "Expires": "@600", "ETag": TAG, "Content-Type": "video/mp4", "Content-Language": "de",
+              "Content-Disposition": "inline", "Set-Cookie": "a=b", "Access-Control-Allow-Origin": "*", "Vary": "Origin"}
+    gone = {name: None for name in ("expires", "content-type", "content-language", "content-disposition", "set-cookie")}
+    stays = {"cache-control": "no-store", "access-control-allow-origin": r"\*", "vary": "Origin", "etag": ".*", "content-length": "0"}
+    bench.run([
+        each("412", "RFC 9110 15.5.13", [{"If-Match": '"x"'}, {"If-Match": '"x"', "Range": "bytes=0-1"}],
+             lambda r: (ask(NEW, origin), ask(HIT, request=r, want=412, has={**gone, **stays}), ask(HIT, has={"content-type": "video/mp4"}))),
+        case("416", "RFC 9110 15.5.17", ask(NEW, origin), ask(HIT, request={"Range": "bytes=1000-"}, want=416, has={**gone, **stays, "content-range": r"bytes \*/\d+"})),
+    ])
+
+
+def test_a_request_without_content_is_one_however_it_says_so():
+    """RFC 9110 6.4.1: Content-Length: 0, or chunks of nothing, are no content; the cache answers as ever."""
+    for i, framing in enumerate(("Content-Length: 0\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")):
+        bench.origin.on(f"/empty{i}", body=b"body", headers={"Cache-Control": "max-age=600"})
+        for method, cache in (("GET", "MISS"), ("GET", "HIT"), ("HEAD", "HIT")):
+            with bench.node.conn() as c:
+                c.send(f"{method} /empty{i} HTTP/1.1\r\nHost: test.example\r\n{framing}")
+                r = c.response(method)
+                assert (r.status, r.x_cache) == (200, cache), (framing, r)
+        assert "content-length" not in bench.origin.last(f"/empty{i}")
+        with bench.node.conn() as c:
+            c.send(f"GET /empty{i} HTTP/1.1\r\nHost: test.example\r\nContent-Length: 1\r\n\r\nx")
+            assert c.response().own["detail"] == "body"
+
+
 def test_early_hints():
     """RFC 8297: passed on at once, to HTTP/2; no part of the final response, and of no later one."""
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nX-Early: 1\r\n\r\n"
@@ -130,6 +158,22 @@ def test_early_hints():
         assert r.status == 200 and r.body == b"body" and "link" not in r and "x-early" not in r, r
         r = c.get("/hints")
         assert r.x_cache == "HIT" and not r.interim and "link" not in r, r
+    # who only waits for it doesn't get what may be another user's
+    gate = threading.Event()
+
+    def private(request):
+        gate.wait(20)
+        return Reply(raw=b"HTTP/1.1 103 Early Hints\r\nLink: </" + request["x-user"].encode() + b".css>\r\n\r\n"
+                         b"HTTP/1.1 200 OK\r\nCache-Control: private\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody")
+    bench.origin.on("/hints2", private)
+    with bench.node.conn() as one, bench.node.conn() as other:
+        one.request("/hints2", headers={"X-User": "one"})
+        eventually("the first is asked for", lambda: bench.origin.count("/hints2") == 1)
+        other.request("/hints2", headers={"X-User": "other"})
+        time.sleep(0.1)
+        gate.set()
+        for c, name in ((one, "one"), (other, "other")):
+            assert [i["link"] for i in c.response().interim] == [f"</{name}.css>"]
     bench.origin.on("/hints1", raw=hints + final)
     r = bench.node.get("/hints1")
     assert r.status == 200 and r.body == b"body" and "x-early" not in r, r

@@ -15,7 +15,9 @@ FIELDS = ["X-Forwarded-Host", "X-Forwarded-Scheme", "X-Forwarded-Proto", "X-Forw
           "Destination", "X-Real-IP", "True-Client-IP", "Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "X-Originating-IP",
           "X-Remote-IP", "X-Remote-Addr", "CF-Connecting-IP", "Fastly-Client-IP", "X-Amz-Website-Redirect-Location",
           "X-Amz-Server-Side-Encryption", "X-Amz-Foo", "X-Middleware-Prefetch", "X-Middleware-Subrequest", "X-Invoke-Status",
-          "X-Invoke-Path", "X-Request-Id", "If-None-Match", "If-Match", "Range", "Max-Forwards", "Expect-CT-Foo: x\r\nTE"]
+          "X-Invoke-Path", "X-React-Router-SPA-Mode", "X-React-Router-Prerender-Data", "X-Now-Route-Matches", "X-Matched-Path",
+          "X-Vercel-Sc-Host", "X-Nextjs-Data", "X-Envoy-Original-Path", "X-Override-URL", "X-Forwarded", "Forwarded-For", "X-Forward-For",
+          "X-Custom-IP-Authorization", "X-Request-Id", "If-None-Match", "If-Match", "Range", "Max-Forwards", "Expect-CT-Foo: x\r\nTE"]
 
 
 def mirror(request):
@@ -179,7 +181,8 @@ def test_deception():
     node = Node(origins=[origin.url], site={"rules": [{"path": "/static/**", "ttl": "1d"}]})
     paths = ["/account/x.css", "/account;x.css", "/account%2Fx.css", "/account%3Fx.css", "/account%00.css", "/account%0A.css", "/account/..%2Fx.css",
              "/static/..%2Faccount", "/static/..%2faccount", "/static/%2e%2e%2Faccount", "/static/..%5Caccount", "/static/x%2F..%2F..%2Faccount",
-             "/static\\..\\account"]
+             "/static\\..\\account", "/static/..;/account", "/static/..;a=b/account", "/static/%2e%2e;/account",
+             "/static/..%3b/account"]
     plain = ["/static/../account", "/static/%2e%2e/account"]  # what an origin makes of these, the rules do too
     for path in paths + plain:
         first = node.get(path, headers={"Cookie": f"id={MARK}"})

@@ -54,6 +54,8 @@ Test(uri, dot_segments_behind_encoded_slashes)
         {"/a.%2Fb", false},  {"/%252F..", false},      {"/..%2Fa", true},          {"/a%2F..", true},
         {"/a%2F../b", true}, {"/a/..%2Fb", true},      {"/a/.%2Fb", true},         {"/a%5C..%5Cb", true},
         {"/a/..%5Cb", true}, {"/a%2F%2F..%2Fb", true}, {"/x%2F..%2F..%2Fa", true},
+        {"/a/..;/b", true},  {"/a/..;x=1/b", true},    {"/a/.;/b", true},          {"/a/..%3Bx/b", true},
+        {"/a;/..b", false},  {"/a/...;/b", false},     {"/a/b;/c", false},         {"/;/a", false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         cr_expect_eq(uri_hides_dots(span_str(rows[i].path)), rows[i].hides, "%s", rows[i].path);

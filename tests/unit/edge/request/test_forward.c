@@ -63,6 +63,23 @@ Test(forward, a_clients_word_of_its_way_does_not_pass)
     arena_release(&b.arena);
 }
 
+Test(forward, a_frameworks_own_field_passes_on_its_own_urls_alone)
+{
+    static const struct {
+        const char *path;
+        bool own, passes;
+    } rows[] = {{"/a", true, false}, {"/_next/data/b1/a.json", true, true}, {"/_next/dat", true, false}, {"/a", false, true}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        bench_t b;
+        bench_open(&b, "x-nextjs-data: 1\nx-nextjs-other: 1", "192.0.2.7");
+        b.rq.key.path = span_str(rows[i].path);
+        cr_assert_eq(forward_fields(&b.rq, rows[i].own, &b.out), ERR_OK);
+        cr_expect_eq(got(&b, "x-nextjs-data").p != NULL, rows[i].passes, "%s", rows[i].path);
+        EXPECT_FIELD(&b, "x-nextjs-other", "1");
+        arena_release(&b.arena);
+    }
+}
+
 Test(forward, the_tiers_word_is_kept_and_added_to)
 {
     bench_t b;

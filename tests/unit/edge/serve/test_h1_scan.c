@@ -82,6 +82,11 @@ Test(h1_scan, framing_that_two_parsers_may_read_differently)
     cr_expect_eq(verdict(HEAD "Transfer-Encoding: chunked, chunked\r\n\r\n"), 400);
     cr_expect_eq(verdict(HEAD "Transfer-Encoding: xchunked\r\n\r\n"), 400);
     cr_expect_eq(verdict("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), 400);
+    cr_expect_eq(verdict(HEAD "Transfer-Encoding: chunked\r\n\r\n3;a=\"b\"; c=\"\\\"\"\r\n"), 0);
+    cr_expect_eq(verdict(HEAD "Transfer-Encoding: chunked\r\n\r\n3;a=\"b\r\n"), 400, "a line that ends within quotes");
+    cr_expect_eq(verdict(HEAD "Transfer-Encoding: chunked\r\n\r\n3;a=\"b\\\"\r\n"), 400);
+    cr_expect_eq(verdict(HEAD "Transfer-Encoding: chunked\r\n\r\n3;a=\"b\\\r\n"), 400);
+    cr_expect_eq(verdict(HEAD "Transfer-Encoding: chunked\r\n\r\n3;a=\"\"\"\r\n"), 400);
     cr_expect_eq(verdict(HEAD "Transfer-Encoding: chunked\r\n\r\n3e9\r\n"), 413);
     cr_expect_eq(verdict(HEAD "Transfer-Encoding: chunked\r\n\r\n3e8\r\n"), 0);
     cr_expect_eq(verdict(HEAD "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3e6\r\n"), 413);
