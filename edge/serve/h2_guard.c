@@ -101,7 +101,7 @@ static bool h2_guard_data(serve_conn_t *c, h2o_http2_conn_t *conn, const h2_fram
         padding = 1U + f->payload[0];
     size_t payload = f->length > padding ? f->length - padding : 0;
     serve_worker_t *w = c->worker;
-    c->h2.data_at = w->loop->now.boot;
+    c->h2.bodies_came += payload;
     w->body_bytes += payload;
     if (w->body_bytes > w->shared->limits.body_bytes) {
         *answer = h2_guard_calm(c, SERVE_FLOOD_BODY, "too many uploads", err);
@@ -326,7 +326,7 @@ void h2_guard_accept(serve_conn_t *c)
     struct timeval at = *h2o_get_timestamp(&w->context, NULL, NULL);
     memset(&c->h2, 0, sizeof c->h2);
     h2_head_init(&c->h2.head);
-    c->h2.second = c->h2.decade = c->h2.data_at = w->loop->now.boot;
+    c->h2.second = c->h2.decade = w->loop->now.boot;
     /* The input is hidden so that the library does not parse before the guard stands. */
     h2o_buffer_t *input = sock->input;
     h2o_buffer_init(&sock->input, &h2o_socket_buffer_prototype);
@@ -355,6 +355,21 @@ bool h2_guard_blocked(h2o_http2_conn_t *conn)
     return false;
 }
 
+/* Bodies are expected: have all of them together brought too little in the last body_timeout? As over HTTP/1, where a
+ * connection has one. */
+static bool h2_guard_bodies_stand(serve_conn_t *c, msec_t now)
+{
+    const serve_limits_t *l = &c->worker->shared->limits;
+    h2_state_t *h = &c->h2;
+    bool over = h->bodies_began != 0 && now - h->bodies_began >= l->body_timeout;
+    bool slow = over && h->bodies_came * MSEC_PER_SEC < l->body_rate * (uint64_t)(now - h->bodies_began);
+    if (h->bodies_began == 0 || over) {
+        h->bodies_began = now;
+        h->bodies_came = 0;
+    }
+    return slow;
+}
+
 bool h2_guard_overdue(serve_conn_t *c, h2o_http2_conn_t *conn, msec_t now, serve_reap_t *why)
 {
     const serve_limits_t *l = &c->worker->shared->limits;
@@ -368,10 +383,14 @@ bool h2_guard_overdue(serve_conn_t *c, h2o_http2_conn_t *conn, msec_t now, serve
         if (now - h->frame_began >= (h->frame_type == TYPE_DATA ? l->body_timeout : l->header_timeout))
             return true;
     }
-    if (conn->num_streams.pull.open > conn->num_streams.pull.half_closed && h2o_socket_is_reading(c->sock)) {
+    if (conn->num_streams.pull.open <= conn->num_streams.pull.half_closed) {
+        h->bodies_began = 0;
+    } else if (h2o_socket_is_reading(c->sock)) {
         h2o_http2_stream_t *st;
         msec_t wall = c->worker->loop->now.wall;
         *why = SERVE_REAP_BODY;
+        if (h2_guard_bodies_stand(c, now))
+            return true;
         kh_foreach_value(conn->streams, st, {
             if (st->state != H2O_HTTP2_STREAM_STATE_RECV_BODY || st->_req_body == NULL)
                 continue;

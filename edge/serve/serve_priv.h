@@ -179,7 +179,8 @@ typedef struct h2_state {
     uint64_t window_updates, requests;
     uint32_t trailer_stream; /* stream whose trailers are being decoded: its fields from trailer_from on are not ours */
     size_t trailer_from;
-    msec_t data_at;                   /* last DATA byte */
+    msec_t bodies_began;              /* start of the window in which request bodies must bring something; 0 = none open */
+    uint64_t bodies_came;             /* bytes of them in it */
     uint32_t refused[H2_REFUSED_MAX]; /* streams whose bodies were refused last: DATA for them is on its way */
     size_t refused_n;
     h2_head_t head; /* encoder of response heads */

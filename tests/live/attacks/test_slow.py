@@ -108,6 +108,21 @@ def test_reaped_http2_slow_upload():
     probe.lives()
 
 
+def test_reaped_http2_upload_that_came_fast_and_stands_still():
+    """What came at first buys no minutes of standing still, whatever else comes on the connection."""
+    probe = Probe("-t", "1500")
+    c = Raw(probe.port)
+    c.request(1, "/echo", end=False, method="POST")
+    for _ in range(3):  # within the windows
+        c.send(frame(DATA, 0, 1, b"a" * 16000))
+    for _ in range(100):
+        if not c.send(frame(PING, payload=b"12345678")) or (select_readable(c.sock) and closed(c.sock)):
+            break
+        time.sleep(0.1)
+    assert probe.stats()["reap.body"] == 1
+    probe.lives()
+
+
 def test_waiting_for_an_answer_is_not_idle():
     probe = Probe("-t", "1200")
     with Conn(probe.port) as c:
