@@ -1,8 +1,13 @@
 /* From the library's request to what the path sees of it, as views; and the last checks of what the library lets
- * through. */
+ * through.
+ *
+ * The scheme is that of the connection, whatever :scheme says: the library tells only "https" from anything else; the
+ * node is no proxy, to which it would be a target; and a load balancer that ends TLS writes what its client used over
+ * cleartext, which RFC 9110 7.4 lets a trusted gateway do. So nobody can have another scheme's key by a word. */
 #include <string.h>
 
 #include "edge/base/clock.h"
+#include "edge/http/uri.h"
 #include "edge/serve/exchange_priv.h"
 
 static bool exchange_request_visible(h2o_iovec_t s)
@@ -11,6 +16,31 @@ static bool exchange_request_visible(h2o_iovec_t s)
         if ((unsigned char)s.base[i] <= ' ' || (unsigned char)s.base[i] >= 0x7f || s.base[i] == '#')
             return false;
     return s.len > 0;
+}
+
+static bool exchange_request_same_host(exchange_h2o_t *e, span_t a, span_t b)
+{
+    size_t an = 0, bn = 0, room = a.n + b.n + 2 * URI_HOST_SLACK;
+    if (span_caseeq(a, b))
+        return true;
+    char *p = arena_alloc(&e->arena, 2 * room);
+    return p != NULL && uri_normalise_host(a, e->x.scheme, p, room, &an) == ERR_OK &&
+           uri_normalise_host(b, e->x.scheme, p + room, room, &bn) == ERR_OK &&
+           span_eq(span_of(p, an), span_of(p + room, bn));
+}
+
+/* RFC 9113 8.3.1: what was HTTP/1.1 before may come with Host alone; beside :authority it has to say the same. `hosts`:
+ * how many there were. */
+static int exchange_request_authority(exchange_h2o_t *e, span_t host, unsigned hosts)
+{
+    span_t *authority = &e->x.authority;
+    if (hosts > 1 || (hosts == 1 && authority->p != NULL && !exchange_request_same_host(e, *authority, host)))
+        return 400;
+    if (authority->p == NULL)
+        *authority = host;
+    bool good = exchange_request_visible((h2o_iovec_t){(char *)authority->p, authority->n}) &&
+                memchr(authority->p, '/', authority->n) == NULL && memchr(authority->p, '@', authority->n) == NULL;
+    return good ? 0 : 400;
 }
 
 /* What HTTP/2 lets through the library that RFC 9113 8.2 and 8.3 do not. HTTP/1 was scanned before. */
@@ -24,10 +54,6 @@ static int exchange_request_check_h2(const exchange_h2o_t *e, h2o_req_t *req)
     if (req->path.base[0] != '/' && !(asterisk && e->x.method == METHOD_OPTIONS))
         return 400;
     if (st->_expected_content_length != SIZE_MAX && st->_expected_content_length != req->entity.len)
-        return 400;
-    if (e->x.authority.n == 0 || !exchange_request_visible(req->authority) ||
-        memchr(req->authority.base, '/', req->authority.len) != NULL ||
-        memchr(req->authority.base, '@', req->authority.len) != NULL)
         return 400;
     return req->path.len > l->target_bytes ? 414 : 0;
 }
@@ -67,6 +93,8 @@ static int exchange_request_take_fields(exchange_h2o_t *e, h2o_req_t *req)
 {
     const serve_limits_t *l = &e->conn->worker->shared->limits;
     size_t n = req->headers.size, bytes = 0;
+    span_t host = SPAN_NONE;
+    unsigned hosts = 0;
     if (e->h2) {
         const h2o_http2_stream_t *st = H2O_STRUCT_FROM_MEMBER(h2o_http2_stream_t, req, req);
         if (st->stream_id == e->conn->h2.trailer_stream && e->conn->h2.trailer_from < n)
@@ -85,12 +113,16 @@ static int exchange_request_take_fields(exchange_h2o_t *e, h2o_req_t *req)
         bytes += name.n + value.n;
         if (bytes > l->header_bytes)
             return 431;
-        if (!span_eq(name, SPAN("expect")))
+        if (e->h2 && span_eq(name, SPAN("host"))) { /* over HTTP/1 the library took it out */
+            host = value;
+            hosts++;
+        } else if (!span_eq(name, SPAN("expect")))
             e->x.fields.v[e->x.fields.n++] = (field_t){name, value};
     }
-    if (e->h2)
-        exchange_request_join_cookies(e);
-    return 0;
+    if (!e->h2)
+        return 0;
+    exchange_request_join_cookies(e);
+    return exchange_request_authority(e, host, hosts);
 }
 
 int exchange_request_fill(exchange_h2o_t *e, h2o_req_t *req)

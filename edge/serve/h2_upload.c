@@ -7,9 +7,22 @@
  * The library knows no Expect over HTTP/2, so the 100 is written here, too. */
 #include "edge/serve/serve_priv.h"
 
+/* The first field of that name; .p NULL: none. */
+static span_t h2_upload_field(const h2o_http2_stream_t *st, span_t name)
+{
+    for (size_t i = 0; i < st->req.headers.size; i++) {
+        const h2o_header_t *f = &st->req.headers.entries[i];
+        if (span_eq(span_of(f->name->base, f->name->len), name))
+            return span_of(f->value.base, f->value.len);
+    }
+    return SPAN_NONE;
+}
+
 static uint64_t h2_upload_limit(const serve_conn_t *c, const h2o_http2_stream_t *st)
 {
-    return serve_body_limit(c, span_of(st->req.input.authority.base, st->req.input.authority.len));
+    h2o_iovec_t authority = st->req.input.authority;
+    return serve_body_limit(c, authority.base != NULL ? span_of(authority.base, authority.len)
+                                                      : h2_upload_field(st, SPAN("host")));
 }
 
 static void h2_upload_refuse(serve_conn_t *c, h2o_http2_conn_t *conn, h2o_http2_stream_t *st, int status)
@@ -25,16 +38,6 @@ static void h2_upload_refuse(serve_conn_t *c, h2o_http2_conn_t *conn, h2o_http2_
     h2o_http2_stream_reset(conn, st);
 }
 
-static bool h2_upload_expects(const h2o_http2_stream_t *st)
-{
-    for (size_t i = 0; i < st->req.headers.size; i++) {
-        const h2o_header_t *f = &st->req.headers.entries[i];
-        if (span_eq(span_of(f->name->base, f->name->len), SPAN("expect")))
-            return span_caseeq(span_of(f->value.base, f->value.len), SPAN("100-continue"));
-    }
-    return false;
-}
-
 void h2_upload_announced(serve_conn_t *c, h2o_http2_conn_t *conn, uint32_t stream)
 {
     h2o_http2_stream_t *st = h2o_http2_conn_get_stream(conn, stream);
@@ -45,7 +48,7 @@ void h2_upload_announced(serve_conn_t *c, h2o_http2_conn_t *conn, uint32_t strea
         h2_upload_refuse(c, conn, st, 413);
     else if (length > serve_body_room(c->worker))
         h2_upload_refuse(c, conn, st, 503);
-    else if (h2_upload_expects(st))
+    else if (span_caseeq(h2_upload_field(st, SPAN("expect")), SPAN("100-continue")))
         h2_block_write(c, conn, stream, &(h2_block_t){.status = 100, .content_length = -1});
 }
 

@@ -80,6 +80,8 @@ err_t serve_open(const serve_options_t *o, serve_shared_t **out, char *err, size
     signal(SIGPIPE, SIG_IGN); /* the library writes with writev(2) */
     /* Large request bodies stay in memory, within limits.body_bytes; the library would map files in /tmp. */
     h2o_socket_buffer_mmap_settings.threshold = SIZE_MAX;
+    /* Over HTTP/2 the library would drop Host unseen; exchange_request.c compares it with :authority, or takes it. */
+    H2O_TOKEN_HOST->http2_should_reject = 0;
     serve_shared_t *s = mem_zalloc(sizeof *s);
     s->limits = o->limits;
     for (size_t i = 0; i < sizeof s->secret; i++) /* no line break: it is one line */

@@ -140,6 +140,43 @@ def test_malformed_requests_over_http2():
     probe.lives()
 
 
+def test_host_and_authority():
+    """RFC 9113 8.3.1: Host may stand in for :authority, and must not contradict it."""
+    probe = Probe("-b", "100000")
+    c = Raw(probe.port)
+    cases = [
+        ("a.example", (), "a.example"), (None, ("a.example",), "a.example"), (None, ("A.example:8080",), "A.example:8080"),
+        ("a.example", ("a.example",), "a.example"), ("a.example", ("A.Example:80",), "a.example"), ("a.example:080", ("a.example.",), "a.example:080"),
+        ("a.example", ("b.example",), None), ("a.example", ("a.example:81",), None), ("a.example", ("",), None), ("a.example", ("a b",), None),
+        ("a.example", ("a.example", "a.example"), None), (None, ("a.example", "a.example"), None), (None, ("a.example, b",), None),
+        (None, ("u@a.example",), None), (None, ("a.example/b",), None), (None, ("",), None), (None, (), None), ("", ("a.example",), None), ("", (), None),
+    ]
+    for i, (authority, hosts, taken) in enumerate(cases):
+        c.request(2 * i + 1, "/echo", authority=authority, extra=[("host", host) for host in hosts])
+        status, _, body, error = c.answer(2 * i + 1)
+        if taken is None:
+            assert status == 400 and error == 1, (authority, hosts, status, body)
+        else:
+            assert status == 200 and b" authority=%s target=" % taken.encode() in body and b"[host]" not in body, (authority, hosts, status, body)
+    # What comes behind the body is no Host.
+    c = Raw(probe.port)
+    c.request(1, "/echo", end=False, method="POST", authority="a.example")
+    c.send(frame(DATA, 0, 1, b"hello") + frame(HEADERS, END_STREAM | END_HEADERS, 1, c.encoder.encode([("host", "b.example")])))
+    status, _, body, _ = c.answer(1)
+    assert status == 200 and b" authority=a.example target=" in body, body
+    probe.lives()
+
+
+def test_the_connection_says_which_scheme():
+    """No word of a client makes a cleartext request a secure one, nor the other way round."""
+    probe = Probe()
+    c = Raw(probe.port)
+    for i, scheme in enumerate(("http", "https", "HTTPS", "ftp", "")):
+        c.request(2 * i + 1, "/echo", scheme=scheme)
+        status, _, body, _ = c.answer(2 * i + 1)
+        assert status == 200 and b" scheme=http method=" in body, (scheme, body)
+
+
 def test_trailers_do_not_become_fields():
     probe = Probe()
     c = Raw(probe.port)
