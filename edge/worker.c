@@ -52,6 +52,13 @@ static void worker_on_request(exchange_t *x, int listener, void *ctx)
         request_begin(&w->env, x);
 }
 
+static void worker_on_refused(const exchange_refused_t *refused, int listener, void *ctx)
+{
+    const worker_t *w = ctx;
+    if (listener == WORKER_LISTEN_TRAFFIC)
+        request_refused(&w->env, refused);
+}
+
 /* The admin API has a ceiling of its own, and hosts of no site are refused for that. */
 static uint64_t worker_body_limit(span_t authority, int listener, void *ctx)
 {
@@ -147,8 +154,10 @@ static err_t worker_open(worker_t *w)
         probe_configure(w->probes, w->env.upstreams);
     }
     err_t err = serve_worker_start(w->o.serve, w->o.index, &w->loop, worker_on_request, w, &w->serve);
-    if (err == ERR_OK)
+    if (err == ERR_OK) {
         serve_worker_limit_bodies(w->serve, worker_body_limit);
+        serve_worker_tell_refused(w->serve, worker_on_refused);
+    }
     if (err == ERR_OK)
         w->watch = serve_worker_watch_fd(w->serve, upstream_h2_fd(w->client), upstream_h2_ready, w->client);
     return err;

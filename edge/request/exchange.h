@@ -69,4 +69,13 @@ struct exchange {
     uint64_t body_sent;
 };
 
+/* A request that was refused before it became an exchange. Views that live within the call; they hold whatever bytes
+ * the client sent, and what couldn't be told apart in them is .p NULL. */
+typedef struct exchange_refused {
+    span_t method, target; /* without a method: the whole line that was none */
+    span_t scheme, authority, peer;
+    int status; /* as answered; 0: the connection was closed without a word */
+    int protocol;
+} exchange_refused_t;
+
 #endif

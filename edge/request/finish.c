@@ -1,4 +1,5 @@
-/* The end of a request, however it came: a line in the access log, and the counters. */
+/* The end of a request, however it came: a line in the access log, and the counters. One that was refused before it was
+ * a request leaves a line, too: who looks for the reason of a 400 finds it where all requests are. */
 #include "edge/base/clock.h"
 #include "edge/request/request_priv.h"
 
@@ -42,4 +43,24 @@ void finish_request(request_t *rq)
         .protocol = x->protocol,
     };
     accesslog_write(rq->env->log, rq->env->worker, &r);
+}
+
+void request_refused(const request_env_t *env, const exchange_refused_t *refused)
+{
+    if (!accesslog_wanted(env->log, env->loop->now.wall))
+        return;
+    accesslog_record_t r = {
+        .client = refused->peer,
+        .method = refused->method,
+        .scheme = refused->scheme,
+        .host = refused->authority,
+        .target = refused->target,
+        .cache = accesslog_cache_word(LABEL_RESULT_ERROR),
+        .node = env->node,
+        .time = env->loop->now.wall,
+        .upstream_us = -1,
+        .status = refused->status,
+        .protocol = refused->protocol,
+    };
+    accesslog_write(env->log, env->worker, &r);
 }

@@ -61,6 +61,8 @@ typedef struct request_env {
 void request_env_init(request_env_t *env);
 /* Takes over the exchange; answers now or later. */
 void request_begin(request_env_t *env, exchange_t *x);
+/* A line in the access log for a request that never became an exchange. */
+void request_refused(const request_env_t *env, const exchange_refused_t *refused);
 /* GET /v1/explain?url=U[&header=NAME:VALUE…][&client=ADDRESS]: what is held for U, and what the next request for it
  * would be answered with, and why. ctx: none. Changes nothing. */
 handler_fn explain_handle;

@@ -503,7 +503,7 @@ static void exchange_h2o_refuse(exchange_h2o_t *e, int status)
 {
     static const field_t plain[] = {{{"cache-control", 13}, {"no-store", 8}}};
     fields_t fields = {(field_t *)plain, 1, 1, NULL};
-    serve_count(&e->conn->worker->counters.refused, 1);
+    serve_refused(e->conn, status, e->x.protocol, e->x.method_name, e->x.target, e->x.authority);
     if (e->h2)
         h2_guard_note_error(e->conn);
     else

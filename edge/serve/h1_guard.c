@@ -75,17 +75,27 @@ static h2o_iovec_t h1_guard_answer(int status)
     return answers[0].text;
 }
 
+/* `head`: what is there of the request. A body that has been read moves nothing: the library keeps the head before it. */
+static void h1_guard_tell(serve_conn_t *c, int status, span_t head)
+{
+    const h1_scan_t *s = &c->h1.scan;
+    span_t method, target;
+    h1_scan_words(head, &method, &target);
+    if (status == H1_SCAN_FOREIGN)
+        status = c->h1.scanned == 0 ? 0 : 400;
+    serve_refused(c, status, s->minor_zero ? 10 : 11, method, target,
+                  s->host_n > 0 ? span_from(span_upto(head, s->host_at + s->host_n), s->host_at) : SPAN_NONE);
+}
+
 static void h1_guard_refuse(serve_conn_t *c, int status)
 {
     /* Three words, and the last one isn't HTTP's: somebody tries HTTP/2 and begins it wrongly, or another protocol.
      * What HTTP/1 would answer there would be read as a frame (RFC 9113 3.4), so such a connection just ends. */
     if (status == H1_SCAN_FOREIGN && c->h1.scanned == 0) {
-        serve_count(&c->worker->counters.refused, 1);
         h1_guard_close(c->sock);
         return;
     }
     h2o_iovec_t answer = h1_guard_answer(status);
-    serve_count(&c->worker->counters.refused, 1);
     h2o_socket_read_stop(c->sock);
     h2o_socket_write(c->sock, &answer, 1, h1_guard_on_refused);
 }
@@ -137,6 +147,8 @@ static void h1_guard_on_read(h2o_socket_t *sock, const char *err)
         }
         c->h1.scanned += r.requests;
         h1_guard_mark(c, &r);
+        if (r.status != 0)
+            h1_guard_tell(c, r.status, span_from(span_of(sock->input->bytes, size), r.requests > 0 ? r.refused_at : 0));
         if (r.status != 0 && r.requests == 0) {
             h1_guard_refuse(c, r.status);
             return;

@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#include "edge/base/span.h"
-
 enum { REQUEST_LINE_EXTRA = 64, METHOD_MAX = 32 };
 
 static bool h1_scan_token_char(unsigned char c)
@@ -362,6 +360,26 @@ h1_scan_result_t h1_scan_feed(h1_scan_t *s, const h1_scan_limits_t *limits, cons
     }
     r.expects |= s->expects;
     return r;
+}
+
+void h1_scan_words(span_t head, span_t *method, span_t *target)
+{
+    while (head.n > 0 && (head.p[0] == '\r' || head.p[0] == '\n'))
+        head = span_from(head, 1);
+    span_t line = span_upto(head, span_find(head, '\n'));
+    while (line.n > 0 && line.p[line.n - 1] == '\r')
+        line.n--;
+    size_t sp = span_find(line, ' '), end = line.n;
+    *method = span_upto(line, sp);
+    *target = line;
+    if (sp == line.n || sp > METHOD_MAX || !h1_scan_token(*method)) {
+        *method = SPAN_NONE;
+        return;
+    }
+    while (line.p[end - 1] != ' ') /* there is one: it ends the method */
+        end--;
+    bool version = end - 1 > sp && span_caseeq(span_upto(span_from(line, end), 5), SPAN("HTTP/"));
+    *target = span_from(span_upto(line, version ? end - 1 : line.n), sp + 1);
 }
 
 bool h1_scan_idle(const h1_scan_t *s)

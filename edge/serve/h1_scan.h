@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "edge/base/span.h"
+
 enum {
     H1_SCAN_CHUNK_LINE_MAX = 1024,   /* one chunk-size line with extensions */
     H1_SCAN_CHUNK_EXTRA_MAX = 16384, /* all extensions and trailers of one request */
@@ -68,6 +70,9 @@ typedef struct h1_scan_result {
 /* Scans buf[from..to). Unless a body is being read, buf[0] is the first byte of the current request, of which
  * buf[0..from) was scanned before. */
 h1_scan_result_t h1_scan_feed(h1_scan_t *s, const h1_scan_limits_t *limits, const char *buf, size_t from, size_t to);
+/* What the first line of a head says, whether it is well or not: without the form of one, all of it is `target` and
+ * `method` is .p NULL. For people; nothing is decided by it. */
+void h1_scan_words(span_t head, span_t *method, span_t *target);
 bool h1_scan_idle(const h1_scan_t *s); /* between requests */
 bool h1_scan_in_body(const h1_scan_t *s);
 

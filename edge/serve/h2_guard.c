@@ -276,6 +276,18 @@ static ssize_t h2_guard_pass(serve_conn_t *c, h2o_http2_conn_t *conn, const uint
     return r;
 }
 
+/* A field with bytes that none may have: the library answers that by itself. */
+static void h2_guard_tell_refused(serve_conn_t *c, h2o_http2_conn_t *conn, uint32_t stream)
+{
+    const h2o_http2_stream_t *st = h2o_http2_conn_get_stream(conn, stream);
+    if (st == NULL || st->req.res.status != 400 || st->req.res.reason == NULL ||
+        strcmp(st->req.res.reason, "Invalid Headers") != 0)
+        return;
+    const h2o_req_t *req = &st->req;
+    serve_refused(c, 400, 20, span_of(req->input.method.base, req->input.method.len),
+                  span_of(req->input.path.base, req->input.path.len), h2_upload_authority(st));
+}
+
 static ssize_t h2_guard_expect(h2o_http2_conn_t *conn, const uint8_t *src, size_t len, const char **err)
 {
     serve_conn_t *c = conn_of(conn->sock);
@@ -314,8 +326,10 @@ static ssize_t h2_guard_expect(h2o_http2_conn_t *conn, const uint8_t *src, size_
     if (f.type == TYPE_DATA && h2_upload_swallow(c, conn, f.stream, f.length))
         return (ssize_t)(FRAME_HEAD + f.length);
     ssize_t r = h2_guard_pass(c, conn, src, len, err);
-    if (r > 0 && (f.type == TYPE_HEADERS || f.type == TYPE_CONTINUATION) && !c->h2.block_open)
+    if (r > 0 && (f.type == TYPE_HEADERS || f.type == TYPE_CONTINUATION) && !c->h2.block_open) {
+        h2_guard_tell_refused(c, conn, f.stream);
         h2_upload_announced(c, conn, f.stream);
+    }
     return r;
 }
 

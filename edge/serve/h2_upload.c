@@ -18,11 +18,17 @@ static span_t h2_upload_field(const h2o_http2_stream_t *st, span_t name)
     return SPAN_NONE;
 }
 
-static uint64_t h2_upload_limit(const serve_conn_t *c, const h2o_http2_stream_t *st)
+span_t h2_upload_authority(const h2o_http2_stream_t *st)
 {
     h2o_iovec_t authority = st->req.input.authority;
-    return serve_body_limit(c, authority.base != NULL ? span_of(authority.base, authority.len)
-                                                      : h2_upload_field(st, SPAN("host")));
+    bool given = authority.base != NULL && (st->req.hostconf == NULL ||
+                                            authority.base != st->req.hostconf->authority.hostport.base); /* a stand-in */
+    return given ? span_of(authority.base, authority.len) : h2_upload_field(st, SPAN("host"));
+}
+
+static uint64_t h2_upload_limit(const serve_conn_t *c, const h2o_http2_stream_t *st)
+{
+    return serve_body_limit(c, h2_upload_authority(st));
 }
 
 static void h2_upload_refuse(serve_conn_t *c, h2o_http2_conn_t *conn, h2o_http2_stream_t *st, int status)
@@ -30,7 +36,9 @@ static void h2_upload_refuse(serve_conn_t *c, h2o_http2_conn_t *conn, h2o_http2_
     static const field_t v[] = {{{"cache-control", 13}, {"no-store", 8}}};
     h2_state_t *h = &c->h2;
     uint32_t stream = st->stream_id;
-    serve_count(&c->worker->counters.refused, 1);
+    const h2o_req_t *req = &st->req;
+    serve_refused(c, status, 20, span_of(req->input.method.base, req->input.method.len),
+                  span_of(req->input.path.base, req->input.path.len), h2_upload_authority(st));
     h->refused[h->refused_n++ % H2_REFUSED_MAX] = stream;
     h2_block_write(c, conn, stream, &(h2_block_t){.status = status, .v = v, .n = 1, .content_length = 0, .last = true});
     h2o_http2__encode_rst_stream_frame(&conn->_write.buf, stream, 0); /* NO_ERROR, which the macro doesn't take */

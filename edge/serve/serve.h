@@ -112,12 +112,17 @@ typedef void serve_on_request_t(exchange_t *x, int listener, void *ctx);
  * when a head has ended: what is announced as larger is answered with 413, and no 100 before it. */
 typedef uint64_t serve_body_limit_t(span_t authority, int listener, void *ctx);
 
+/* A request of that listener was answered here: it is malformed or too large, or the worker is stopping. On the loop. */
+typedef void serve_on_refused_t(const exchange_refused_t *refused, int listener, void *ctx);
+
 /* Starts accepting for worker `index`. The loop was initialised by the caller with an eventfd and outlives the worker.
  * exchange.loop is that loop. ERR_IO when the operating system refuses. */
 err_t serve_worker_start(serve_shared_t *s, unsigned index, loop_t *loop, serve_on_request_t *on_request, void *ctx,
                          serve_worker_t **out);
 /* Once, before the first turn; it gets the ctx of on_request. Without it limits.max_body is what all accept. */
 void serve_worker_limit_bodies(serve_worker_t *w, serve_body_limit_t *limit);
+/* Likewise. */
+void serve_worker_tell_refused(serve_worker_t *w, serve_on_refused_t *on_refused);
 /* One turn: waits for events at most max_wait (less when a timer of the loop is due), sets loop->now, handles sockets,
  * runs messages and timers of the loop. ERR_OK, or ERR_IO when the loop is broken. */
 err_t serve_worker_run_once(serve_worker_t *w, msec_t max_wait);

@@ -116,6 +116,7 @@ struct serve_worker {
     serve_on_request_t *on_request;
     void *on_request_ctx;
     serve_body_limit_t *body_limit; /* NULL: limits.max_body for all */
+    serve_on_refused_t *on_refused; /* NULL: nobody is told */
 
     h2o_evloop_t *evloop;
     h2o_globalconf_t conf;
@@ -221,6 +222,8 @@ void conn_count_bytes(serve_conn_t *c);
 /* Text of a socket address without port; IPv4 in IPv6 as IPv4; "unix" for unix sockets. */
 void conn_address_text(const struct sockaddr *sa, socklen_t len, char *out, size_t size);
 
+/* Counts a request that is refused here, and tells of it; see exchange_refused_t. */
+void serve_refused(serve_conn_t *c, int status, int protocol, span_t method, span_t target, span_t authority);
 /* The largest request body that is accepted on this connection for that authority. */
 uint64_t serve_body_limit(const serve_conn_t *c, span_t authority);
 /* Bytes of request bodies that this worker may still take into memory. */
@@ -261,6 +264,8 @@ typedef struct h2_block {
 void h2_block_write(serve_conn_t *c, h2o_http2_conn_t *conn, uint32_t stream, const h2_block_t *b);
 
 /* h2_upload.c */
+/* :authority, else Host; .p NULL: neither. Before there are trailers. */
+span_t h2_upload_authority(const h2o_http2_stream_t *st);
 /* A request's head is complete: may its body come? */
 void h2_upload_announced(serve_conn_t *c, h2o_http2_conn_t *conn, uint32_t stream);
 /* So many bytes more are about to be added. */

@@ -84,6 +84,28 @@ void serve_worker_limit_bodies(serve_worker_t *w, serve_body_limit_t *limit)
     w->body_limit = limit;
 }
 
+void serve_worker_tell_refused(serve_worker_t *w, serve_on_refused_t *on_refused)
+{
+    w->on_refused = on_refused;
+}
+
+void serve_refused(serve_conn_t *c, int status, int protocol, span_t method, span_t target, span_t authority)
+{
+    serve_worker_t *w = c->worker;
+    bool secure = c->protocol == SERVE_H2 || c->protocol == SERVE_H1S;
+    serve_count(&w->counters.refused, 1);
+    if (w->on_refused == NULL)
+        return;
+    exchange_refused_t r = {.method = method,
+                            .target = target,
+                            .scheme = secure ? SPAN("https") : SPAN("http"),
+                            .authority = authority,
+                            .peer = span_str(c->peer),
+                            .status = status,
+                            .protocol = protocol};
+    w->on_refused(&r, c->listener->id, w->on_request_ctx);
+}
+
 uint64_t serve_body_limit(const serve_conn_t *c, span_t authority)
 {
     const serve_worker_t *w = c->worker;

@@ -99,6 +99,54 @@ def test_access_log():
     assert len(node.access()) == 4
 
 
+def test_what_is_refused_is_in_the_access_log():
+    """Malformed requests never reach the path, and whoever looks for one finds it all the same, with nothing raw in it."""
+    origin, node = started()
+    cases = [
+        (b"GET /a\x01b HTTP/1.1\r\nHost: test.example\r\n\r\n", 400, "GET", "/a\x01b", None),
+        (b"GET /\x1b[2J\xff HTTP/1.1\r\n\r\n", 400, "GET", "/\x1b[2J\ufffd", None),
+        (b"GET /none HTTP/1.1\r\n\r\n", 400, "GET", "/none", None),
+        (b"GET /two HTTP/1.1\r\nHost: test.example\r\nHost: test.example\r\n\r\n", 400, "GET", "/two", "test.example"),
+        (b"GET /obs HTTP/1.1\r\nHost: test.example\r\n folded\r\n\r\n", 400, "GET", "/obs", "test.example"),
+        (b"GET /version HTTP/3.0\r\n\r\n", 505, "GET", "/version", None),
+        (b"GET  /spaces HTTP/1.1\r\n\r\n", 400, "GET", " /spaces", None),
+        (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: test.example\r\n\r\n", 414, "GET", "/" + "x" * 8191, None),
+        (b"POST /large HTTP/1.1\r\nHost: test.example\r\nContent-Length: 999999999\r\n\r\n", 413, "POST", "/large", "test.example"),
+        (b"POST /chunks HTTP/1.1\r\nHost: test.example\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0x3\r\n", 400, "POST", "/chunks", "test.example"),
+        (b"GET /a HTTP/1.1\r\nHost: test.example\r\n\r\nGET /behind HTTP/1.1\r\nBad Field: x\r\n\r\n", 400, "GET", "/behind", None),
+        (b"\x16\x03\x01\x02\0\x01\n", 400, None, "\x16\x03\x01\x02\0\x01", None),
+        (b"\"quoted\"\n", 400, None, '"quoted"', None),
+    ]
+    for text, *_ in cases:
+        with node.conn() as c:
+            c.send(text)
+            while c.more():
+                pass
+    with node.conn() as c:  # the head was read long before
+        c.send(b"POST /later HTTP/1.1\r\nHost: test.example\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")
+        assert c.line().split()[1] == b"100" and c.line() == b""
+        for piece in (b"3\r\nabc\r\n", b"2\r\nde\r\n", b"x"):
+            c.send(piece)
+            time.sleep(0.05)
+        while c.more():
+            pass
+    with node.h2(tls=False) as c:
+        c.h2.config.validate_outbound_headers = False
+        c.send("/h2", headers=[("host", "other.example")])
+        c.send("/nul", headers=[("x-a", "b\0c")])
+        c.turn()
+    wanted = [(status, method, target, host) for _, status, method, target, host in cases] + [(400, "POST", "/later", "test.example"), (400, "GET", "/h2", "test.example"), (400, "GET", "/nul", "test.example")]
+    seen = lambda: [(r["status"], r.get("method"), r["target"], r.get("host")) for r in node.access() if r["status"] >= 400]
+    eventually("they are all there", lambda: len(seen()) == len(wanted))
+    assert sorted(map(str, seen())) == sorted(map(str, wanted)), seen()
+    lines = [r for r in node.access() if r["status"] >= 400]
+    assert all(r["client"] == "127.0.0.1" and r["cache"] == "ERROR" and r["node"] == "edge-1" and r["bytes"] == 0 for r in lines), lines
+    with open(node.access_log, "rb") as f:
+        raw = f.read()
+    assert not re.search(rb"[\x00-\x09\x0b-\x1f\x7f-\xff]", raw.replace("\ufffd".encode(), b"")), "escaped, whatever came"
+    assert node.metric("brink_refused_requests_total") == len(wanted), node.metrics()
+
+
 def test_access_log_under_load():
     origin, node = started()
     node.get("/a")

@@ -48,6 +48,18 @@ static verdict_t scan(const char *bytes, size_t size, size_t step, const h1_scan
     return v;
 }
 
+/* What is told of any bytes lies within them. */
+static void words(const char *bytes, size_t size)
+{
+    char *exact = mem_alloc(size);
+    memcpy(exact, bytes, size);
+    span_t method, target;
+    h1_scan_words(span_of(exact, size), &method, &target);
+    CHECK(target.p >= exact && target.p + target.n <= exact + size);
+    CHECK(method.p == NULL || (method.n > 0 && method.p >= exact && method.p + method.n < target.p));
+    free(exact);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 3 || size > 20000)
@@ -70,5 +82,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(whole.requests == split.requests && whole.requests == single.requests);
     CHECK(whole.refused_at == split.refused_at && whole.refused_at == single.refused_at);
     CHECK(whole.status != 0 || (whole.idle == single.idle && whole.in_body == single.in_body));
+    words(bytes, size);
     return 0;
 }

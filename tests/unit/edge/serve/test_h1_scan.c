@@ -174,3 +174,26 @@ Test(h1_scan, a_body_is_refused_by_its_site_when_the_head_ends)
         cr_expect_eq(r.status, cases[i].status, "a byte at a time: %s", cases[i].text);
     }
 }
+
+Test(h1_scan, words_for_people)
+{
+    static const struct {
+        const char *head, *method, *target;
+    } rows[] = {
+        {"GET /a HTTP/1.1\r\nHost: a\r\n", "GET", "/a"}, {"GET /a b HTTP/1.1\r\n", "GET", "/a b"},
+        {"\r\nGET /a HTTP/9\n", "GET", "/a"},             {"GET /a\r\n", "GET", "/a"},
+        {"GET /half", "GET", "/half"},                      {"GET  HTTP/1.1\r\n", "GET", ""},
+        {"GET HTTP/1.1\r\n", "GET", "HTTP/1.1"},           {"GET ", "GET", ""},
+        {"G(T /a HTTP/1.1\r\n", NULL, "G(T /a HTTP/1.1"},  {"\x16\x03\x01 x", NULL, "\x16\x03\x01 x"},
+        {"word", NULL, "word"},                             {"\r\n", NULL, ""},
+        {"", NULL, ""},                                     {" /a HTTP/1.1\r\n", NULL, " /a HTTP/1.1"},
+        {"PRI * HTTP/2.0\r\n", "PRI", "*"},                {"GET /a FTP/1.0\r\n", "GET", "/a FTP/1.0"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        span_t method, target;
+        h1_scan_words(span_str(rows[i].head), &method, &target);
+        cr_expect_eq(method.p == NULL, rows[i].method == NULL, "%s", rows[i].head);
+        cr_expect(method.p == NULL || span_eq(method, span_str(rows[i].method)), "%s", rows[i].head);
+        cr_expect(span_eq(target, span_str(rows[i].target)), "%s: %.*s", rows[i].head, SPAN_ARG(target));
+    }
+}
