@@ -151,6 +151,7 @@ void fetch_unref(fetch_t *f)
 
 void fetch_publish(fetch_t *f, fetch_phase_t phase)
 {
+    loop_timer_stop(f->deps->loop, &f->late);
     f->head_nanos = clock_nanos() - f->started_nanos;
     atomic_store_explicit(&f->phase, phase, memory_order_release);
 }

@@ -70,7 +70,7 @@ typedef struct fetch_spec {
     bool share;        /* GET that may be stored and shared; else it streams to one reader */
     bool together;     /* then: others find it while it runs */
     span_t hops;       /* authenticated list of the nodes it came through; for the tier */
-    msec_t patience;   /* whoever asked waits so many ms for a head; 0: as long as it takes */
+    msec_t deadline;   /* boot: whoever asked has to be told of a head, or the failure, by then; 0: as long as it takes */
     bool past_shields; /* must reach the origin (strict validation) */
     bool optional;     /* there is something stale to answer with, or nobody waits: no server that is out is tried for
                           it, and no place at a busy one waited for */
@@ -102,6 +102,7 @@ typedef struct fetch_response {
     bool sliced;         /* it brings pieces of what is stored by now: look it up there */
     bool whole; /* it brings all pieces of what is stored by now: deliver fetch_pieces_of in place of `object` */
     bool stale_from_shield;
+    bool unreached; /* a shield's own error: it could reach nobody */
     bool via_shield;
     bool bodiless;       /* answers HEAD: the length is what the head said, not that of the body */
     fieldblock_t *full;  /* what the client gets who it was fetched for, where others get less (RFC 9111 5.2.2.4,

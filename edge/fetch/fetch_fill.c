@@ -273,6 +273,7 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
                             .via_shield = f->hop.kind == ROUTE_SHIELD,
                             .bodiless = f->spec.method == METHOD_HEAD && status != 304};
     r->stale_from_shield = r->via_shield && fields_has(&fields, TIER_STALE_FIELD);
+    r->unreached = r->via_shield && fetch_fill_error(status) && fields_has(&fields, TIER_UNREACHED_FIELD);
     if (status == 304 && f->validators_sent)
         return fetch_fill_not_modified(f, &fields, now);
     if (status == 304 && !fetch_fill_conditional(&f->forward))

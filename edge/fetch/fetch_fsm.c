@@ -37,19 +37,17 @@ static bool fetch_fsm_expects_body(method_t m)
     return m == METHOD_POST || m == METHOD_PUT || m == METHOD_PATCH;
 }
 
-/* An edge gives its shield up after a while and goes on without it. So the shield stops trying a little before, and
- * tells the failure: else an origin that hangs would make the edges think that the shield does. */
 enum {
-    FETCH_MARGIN = 8,            /* one in so many of the ms of patience is for the way back */
     FETCH_LEAST = 20,            /* ms: what can't be a try any more */
+    FETCH_LATE = 2,              /* ms: an attempt's own timeout comes first, and says more */
     FETCH_TRANSIT = MSEC_PER_SEC /* what an edge waits longer than its shield may for an origin */
 };
 
 static msec_t fetch_fsm_left(const fetch_t *f)
 {
-    if (f->deadline == 0 || fetch_phase(f) != FETCH_WAITING)
+    if (f->spec.deadline == 0 || fetch_phase(f) != FETCH_WAITING)
         return MSEC_NEVER;
-    msec_t left = f->deadline - f->deps->loop->now.boot;
+    msec_t left = f->spec.deadline - f->deps->loop->now.boot;
     return left > 1 ? left : 1;
 }
 
@@ -281,10 +279,24 @@ static const upstream_events_t fetch_fsm_events = {
     .done = fetch_fsm_on_done,
 };
 
+/* The phases of an attempt have a time each (a name, a connection, an answer), which together may be more than is left.
+ */
+static void fetch_fsm_late(loop_timer_t *t)
+{
+    fetch_t *f = CONTAINER_OF(t, fetch_t, late);
+    if (f->call != NULL)
+        f->deps->client->ops->cancel(f->call);
+    f->call = NULL;
+    fetch_route_leave(f);
+    fetch_route_ended(f, UPSTREAM_FIRST_BYTE_TIMEOUT);
+    fetch_fsm_fail(f, UPSTREAM_FIRST_BYTE_TIMEOUT);
+}
+
 void fetch_fsm_begin(fetch_t *f)
 {
-    msec_t margin = f->spec.patience / FETCH_MARGIN;
-    f->deadline = f->spec.patience > 0 ? f->deps->loop->now.boot + f->spec.patience - margin : 0;
+    f->late.run = fetch_fsm_late;
+    if (f->spec.deadline != 0)
+        loop_timer_start(f->deps->loop, &f->late, fetch_fsm_left(f) + FETCH_LATE);
     f->route.idempotent = method_idempotent(f->spec.method);
     f->route.optional = f->spec.optional;
     /* a shield can do nothing for a tunnel, and is spared where the edge may go to the origin itself */

@@ -52,7 +52,7 @@ struct fetch {
     int64_t expected;      /* length of the body that is arriving; -1 unknown */
     bool completing;       /* the rest of spec.part was asked for; and after the head: it is coming */
     bool validators_sent, paused, settled, ended;
-    msec_t deadline;             /* boot: the head, or the failure, is to be told by then; 0: none */
+    loop_timer_t late;           /* spec.deadline has passed */
     int status;                  /* that the attempt which is running was answered with; 0: not yet */
     bool filling;                /* counted as a fill */
     const conf_origin_t *failed; /* of the attempt before */

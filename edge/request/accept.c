@@ -8,7 +8,8 @@
 
 enum {
     ACCEPT_CATCH_UP = 250, /* ms that a request from an edge waits for the purge stream before it goes to the origin */
-    ACCEPT_ROUNDING = 2    /* ms by which a duration and a copy's start may be off together */
+    ACCEPT_ROUNDING = 2,   /* ms by which a duration and a copy's start may be off together */
+    ACCEPT_MARGIN = 8      /* one in so many of the ms of an edge's patience is for the way back */
 };
 
 /* A comma ends a member even within a quoted string: with a quote that a client left open nobody shall hide what we add
@@ -52,6 +53,21 @@ static void accept_demand(request_t *rq)
     rq->tier_newer = now - rq->tier.newer_than + ACCEPT_ROUNDING;
 }
 
+/* An edge gives its shield up after a while and goes on without it. So the shield stops trying a little before, and
+ * tells the failure: else an origin that hangs would make the edges think that the shield does. */
+static msec_t accept_patience(const tier_t *t)
+{
+    return t->patience - t->patience / ACCEPT_MARGIN;
+}
+
+msec_t accept_deadline(const request_t *rq)
+{
+    if (rq->deadline == 0 || !rq->head_sent)
+        return rq->deadline;
+    /* from the head on the edge waits anew for each next byte */
+    return rq->env->loop->now.boot + accept_patience(&rq->tier);
+}
+
 /* The tier's signature, if this node is a shield and the request carries one. It speaks for the scheme that the client
  * used, which the connection between the two nodes doesn't show. Before anything is made of the request. */
 static err_t accept_tier(request_t *rq)
@@ -77,6 +93,8 @@ static err_t accept_tier(request_t *rq)
     }
     if (rq->tier.newer_than >= 0)
         accept_demand(rq);
+    if (rq->tier.patience > 0)
+        rq->deadline = rq->env->loop->now.boot + accept_patience(&rq->tier);
     rq->from_tier = true;
     x->scheme = scheme;
     return ERR_OK;

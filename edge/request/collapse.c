@@ -250,7 +250,7 @@ static fetch_t *collapse_new_fetch(request_t *rq, bool share, bool together, boo
         .share = share,
         .together = together,
         .hops = rq->from_tier ? rq->tier.hops : SPAN_NONE,
-        .patience = rq->from_tier ? rq->tier.patience : 0,
+        .deadline = background ? 0 : rq->deadline,
         .past_shields = collapse_past_shields(rq),
         .optional = background || collapse_stale_allowed(rq),
         .validate = own ? validate : NULL,
@@ -293,6 +293,7 @@ static request_go_t collapse_serve_stale(request_t *rq, reuse_reason_t reason)
     collapse_leave(rq);
     rq->detail = reuse_word(reason);
     rq->stale_served = true;
+    rq->unreached = false;
     rq->hit = rq->fwd_status == 0; /* nothing came back: RFC 9211 says hit or fwd; with a status it was forwarded */
     if (!rq->hit)
         rq->forward = FORWARD_STALE;
@@ -385,10 +386,31 @@ bool collapse_refresh(request_t *rq)
 void collapse_leave(request_t *rq)
 {
     rq->interim = NULL;
+    loop_timer_stop(rq->env->loop, &rq->late);
     fetch_detach(&rq->reader);
 }
 
 /* ---- the answer ---- */
+
+static request_go_t collapse_failed_by(request_t *rq, upstream_result_t result)
+{
+    bool untried = result == UPSTREAM_NO_ROUTE || result == UPSTREAM_OVERLOAD;
+    rq->unreached = upstream_disconnected(result);
+    if (rq->unreached && collapse_disconnected_allowed(rq))
+        return collapse_serve_stale(rq, REUSE_BECAUSE_DISCONNECTED);
+    int status = untried ? 503 : upstream_timed_out(result) ? 504 : 502;
+    rq->hit = false;
+    collapse_leave(rq);
+    if (untried) {
+        rq->retry_after = MSEC_PER_SEC;
+        metrics_add(METRIC_SHED, 0, 1);
+    }
+    return deliver_error(rq, status, upstream_word(result),
+                         result == UPSTREAM_OVERLOAD ? "the upstream has as many requests as it may"
+                         : untried                   ? "the upstream is out of order; somebody else is trying it"
+                         : status == 504             ? "the upstream did not answer in time"
+                                                     : "the upstream could not be reached, or did not answer as HTTP");
+}
 
 static request_go_t collapse_failed(request_t *rq, fetch_t *f)
 {
@@ -403,20 +425,30 @@ static request_go_t collapse_failed(request_t *rq, fetch_t *f)
         rq->step = REQUEST_COLLAPSE;
         return REQUEST_MORE;
     }
-    if (upstream_disconnected(result) && collapse_disconnected_allowed(rq))
-        return collapse_serve_stale(rq, REUSE_BECAUSE_DISCONNECTED);
-    int status = untried ? 503 : upstream_timed_out(result) ? 504 : 502;
-    rq->hit = false;
-    collapse_leave(rq);
-    if (untried) {
-        rq->retry_after = MSEC_PER_SEC;
-        metrics_add(METRIC_SHED, 0, 1);
+    return collapse_failed_by(rq, result);
+}
+
+static void collapse_late(loop_timer_t *t)
+{
+    request_fsm_run(CONTAINER_OF(t, request_t, late));
+}
+
+/* A fetch ends by the deadline of whoever began it; that may be later than that of the edge which asks here. The fetch
+ * goes on. */
+static request_go_t collapse_waits(request_t *rq)
+{
+    enum { LATE = 4 }; /* ms: where both have the same one, the fetch's failure comes first, and says more */
+    if (rq->deadline == 0 || rq->leader)
+        return REQUEST_WAIT;
+    msec_t left = rq->deadline + LATE - rq->env->loop->now.boot;
+    if (left > 0) {
+        rq->late.run = collapse_late;
+        loop_timer_start(rq->env->loop, &rq->late, left);
+        return REQUEST_WAIT;
     }
-    return deliver_error(rq, status, upstream_word(result),
-                         result == UPSTREAM_OVERLOAD ? "the upstream has as many requests as it may"
-                         : untried                   ? "the upstream is out of order; somebody else is trying it"
-                         : status == 504             ? "the upstream did not answer in time"
-                                                     : "the upstream could not be reached, or did not answer as HTTP");
+    if (collapse_stale_allowed(rq))
+        return collapse_serve_stale(rq, REUSE_BECAUSE_STALE_IF_ERROR);
+    return collapse_failed_by(rq, UPSTREAM_FIRST_BYTE_TIMEOUT);
 }
 
 /* A note in place of a response: who comes in the next seconds doesn't queue. Anything storable replaces it. */
@@ -501,7 +533,7 @@ static request_go_t collapse_again(request_t *rq, const fetch_response_t *r)
 {
     bool variant = r->sharable && !lookup_selects(rq, object_selecting(r->object));
     collapse_leave(rq);
-    rq->collapsed = false;
+    rq->collapsed = rq->unreached = false;
     rq->fwd_status = 0;
     rq->tries++;
     if (!variant)
@@ -566,6 +598,9 @@ static request_go_t collapse_answered(request_t *rq, fetch_t *f)
     /* whatever else that answer is: nobody asks on their own for another */
     if ((status == 500 || status == 502 || status == 503 || status == 504) && collapse_stale_allowed(rq))
         return collapse_serve_stale(rq, REUSE_BECAUSE_STALE_IF_ERROR);
+    rq->unreached = r->unreached;
+    if (r->unreached && collapse_disconnected_allowed(rq))
+        return collapse_serve_stale(rq, REUSE_BECAUSE_DISCONNECTED);
     if (!rq->leader && !collapse_usable(rq, r))
         return r->failing ? collapse_fails_too(rq, status) : collapse_again(rq, r);
     if (rq->leader && rq->cacheable && (!r->sharable || r->passing) && fetch_shares(f)) {
@@ -603,7 +638,8 @@ request_go_t collapse_await(request_t *rq)
             rq->x->ops->informational(rq->x, i->status, &fields);
     }
     if (phase == FETCH_WAITING)
-        return REQUEST_WAIT;
+        return collapse_waits(rq);
+    loop_timer_stop(rq->env->loop, &rq->late);
     notice_unsubscribe(&rq->reader.waiter);
     rq->upstream = fetch_upstream_name(f);
     rq->upstream_nanos = fetch_nanos(f);

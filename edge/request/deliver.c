@@ -107,6 +107,8 @@ static void deliver_add_ours(request_t *rq, fields_t *out, span_t via, span_t me
     cache_status_add(rq, out, members);
     if (rq->from_tier && rq->stale_served)
         fields_add(out, TIER_STALE_FIELD, SPAN("1"));
+    if (rq->from_tier && rq->unreached)
+        fields_add(out, TIER_UNREACHED_FIELD, SPAN("1"));
     if (rq->tier_refused != NULL)
         fields_add(out, TIER_REFUSED_FIELD, span_str(rq->tier_refused));
     if (rq->site != NULL && rq->site->hsts != RULES_UNSET && !rq->from_tier && span_eq(x->scheme, SPAN("https")) &&

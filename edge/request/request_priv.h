@@ -93,8 +93,11 @@ typedef struct request {
     bool from_tier;
     tier_t tier;
     ledger_cursor_t tier_cursor;
+    msec_t deadline;          /* boot: the edge has to be told of a head, or the failure, by then; 0: none */
+    loop_timer_t late;        /* runs while it waits for a fetch of somebody else's, which may have none or a later one */
     msec_t tier_newer;        /* wall: what began before may not be used, if the edge demands anything of that kind */
     msec_t retry_after;       /* of an answer of our own; 0: not said */
+    bool unreached;           /* the error that is sent stands for an upstream that nobody could reach */
     const char *tier_refused; /* why the tier's signature was not believed */
     loop_message_t caught_up;
     _Atomic int catch_up_state; /* 0 waiting, 1 has it, 2 hasn't */
@@ -160,6 +163,7 @@ object_t **request_take(object_t **slot, object_t *o); /* replaces the reference
 /* The steps. */
 request_go_t accept_step(request_t *rq);
 request_go_t accept_caught_up(request_t *rq);
+msec_t accept_deadline(const request_t *rq); /* of what is asked for now; boot; 0: none */
 request_go_t lookup_step(request_t *rq);
 request_go_t collapse_step(request_t *rq);
 request_go_t collapse_await(request_t *rq);

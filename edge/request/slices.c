@@ -83,7 +83,7 @@ static fetch_t *slices_new(request_t *rq, object_t *head, const slice_t *s, span
                       : rq->key.path,
         .share = true,
         .hops = rq->from_tier ? rq->tier.hops : SPAN_NONE,
-        .patience = rq->from_tier ? rq->tier.patience : 0,
+        .deadline = accept_deadline(rq),
         .past_shields = purge_in_doubt(rq->env->purge),
         .pieces = head,
         .range = s->range,

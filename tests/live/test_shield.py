@@ -128,6 +128,30 @@ def test_an_origin_that_hangs_is_not_taken_for_a_shield_that_does():
     gate.set()
 
 
+def test_a_shield_that_is_cut_off_cuts_its_edges_off():
+    """What it says of an origin that it can't reach is no answer of the origin: an edge may send what it has, as if it were cut off itself."""
+    origin, shield, edge = pop()
+    for path, control in {"/plain": "max-age=1", "/must": "max-age=1, must-revalidate"}.items():
+        origin.on(path, body=path.encode(), headers={"Cache-Control": control}, etag='"e"')
+        assert edge.get(path).status == 200
+        shield.purge(urls=["http://test.example" + path])
+    time.sleep(2.1)
+    origin.on("/plain", body=b"broken", status=503, headers={"Brink-Tier-Unreached": "1"})
+    r = edge.get("/plain")
+    assert r.status == 503 and r.body == b"broken" and "brink-tier-unreached" not in r, r
+    origin.stop()
+    with edge.h2(tls=False) as h2:
+        for ask in (edge.get, h2.get):
+            r = ask("/plain")
+            assert (r.status, r.body, r.x_cache) == (200, b"/plain", "STALE") and r.own["detail"] == "disconnected", r
+            assert r.own["fwd"] == "stale" and r.own["fwd-status"] in (502, 503, 504) and "brink-tier-unreached" not in r, r
+            r = ask("/must")
+            assert r.status in (502, 503, 504) and "brink-tier-unreached" not in r, r
+            assert [m["name"] for m in r.cache_status] == ["shield-1", "edge-1"], r
+    r = shield.get("/plain")
+    assert r.status in (502, 503, 504) and "brink-tier-unreached" not in r, r
+
+
 def test_without_fallback():
     origin = Origin()
     shield = Node(origins=[origin.url], name="shield-1", tier=True)

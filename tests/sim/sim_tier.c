@@ -426,3 +426,132 @@ Test(sim_tier, a_quick_failure_is_tried_again_within_the_edges_patience)
     is_body(c, 200, "well");
     pair_close(p);
 }
+
+/* What the phases of an attempt may take together is more than what is left: the shield answers all the same. */
+Test(sim_tier, the_shield_answers_in_time_whatever_an_attempt_takes)
+{
+    pair_t p = pair_open(NULL, 0);
+    world_client_t *c = world_get(p.edge, 0, "/a", NULL);
+    world_call_t *up = world_last_call(p.edge);
+    world_client_t *at_shield = world_carry(p.edge, up, p.shield);
+    pair_pass(p, up->first_byte_timeout * 7 / 8 - 1000);
+    cr_assert(!at_shield->done);
+    pair_pass(p, 1100);
+    cr_assert(at_shield->done);
+    cr_expect_eq(at_shield->status, 504);
+    cr_expect(world_last_call(p.shield)->cancelled && p.shield->calls == 1);
+    world_brought(p.edge, up, at_shield);
+    cr_expect_eq(c->status, 504);
+    pair_close(p);
+}
+
+/* Whoever began the fetch at the shield may wait for longer than the edge that joins it. */
+Test(sim_tier, who_joins_a_fetch_is_told_in_time_for_his_own_edge)
+{
+    pair_t p = pair_open(NULL, 0);
+    world_client_t *patient = world_get(p.shield, 0, "/a", NULL);
+    world_call_t *at_origin = world_last_call(p.shield);
+    pair_pass(p, 10000);
+    world_client_t *c = world_get(p.edge, 0, "/a", NULL);
+    world_call_t *up = world_last_call(p.edge);
+    world_client_t *at_shield = world_carry(p.edge, up, p.shield), *gone = world_get(p.edge, 1, "/b", NULL);
+    world_carry(p.edge, world_last_call(p.edge), p.shield);
+    world_leave(p.edge, gone);
+    cr_assert_eq(p.shield->calls, 2, "/a is waited for, /b is asked for");
+    pair_pass(p, up->first_byte_timeout * 7 / 8 - 1000);
+    cr_expect(!at_shield->done);
+    pair_pass(p, 1100);
+    cr_assert(at_shield->done && at_shield->status == 504);
+    cr_expect(world_says(at_shield, "cache-status", "collapsed; detail=http_response_timeout"), "%.*s",
+              SPAN_ARG(world_field(at_shield, "cache-status")));
+    world_brought(p.edge, up, at_shield);
+    cr_expect_eq(c->status, 504);
+    cr_expect(!patient->done, "the fetch goes on");
+    world_answer(p.shield, at_origin, 200, FRESH, "late");
+    is_body(patient, 200, "late");
+    cr_expect_eq(world_get(p.shield, 0, "/a", NULL)->status, 200);
+    cr_expect_eq(p.shield->calls, 2, "and what it brought is kept");
+    pair_close(p);
+}
+
+/* ---- a shield that can reach nobody ---- */
+
+/* The edge has a copy that has become stale, the shield none; no origin answers. What the shield says of that, and what
+ * the client gets. */
+static world_client_t *cut_off(pair_t p, const char *fields, upstream_result_t how, world_client_t **at_shield)
+{
+    fill(p, "/a", NULL, fields, "kept");
+    world_purge(p.shield, LEDGER_URL, "site.example/a", MARK_HARD);
+    pair_pass(p, 70000);
+    world_client_t *c = world_get(p.edge, 0, "/a", NULL);
+    world_call_t *up = world_last_call(p.edge);
+    cr_assert(up->open && up->to_shield);
+    *at_shield = world_carry(p.edge, up, p.shield);
+    while (!(*at_shield)->done)
+        world_end(p.shield, world_last_call(p.shield), how);
+    world_brought(p.edge, up, *at_shield);
+    return c;
+}
+
+Test(sim_tier, an_edge_whose_shield_is_cut_off_is_cut_off_too)
+{
+    static const upstream_result_t how[] = {UPSTREAM_REFUSED, UPSTREAM_FIRST_BYTE_TIMEOUT, UPSTREAM_MALFORMED};
+    for (size_t i = 0; i < sizeof how / sizeof *how; i++) {
+        pair_t p = pair_open(NULL, 0);
+        world_client_t *at_shield, *c = cut_off(p, FRESH, how[i], &at_shield);
+        cr_expect_eq(at_shield->status, how[i] == UPSTREAM_FIRST_BYTE_TIMEOUT ? 504 : 502);
+        cr_expect(span_eq(world_field(at_shield, "brink-tier-unreached"), SPAN("1")));
+        is_body(c, 200, "kept");
+        cr_expect(world_says(c, "cache-status", "edge-1; fwd=stale; fwd-status=50") &&
+                      world_says(c, "cache-status", "detail=disconnected"),
+                  "%.*s", SPAN_ARG(world_field(c, "cache-status")));
+        cr_expect(world_says(c, "x-cache", "STALE"));
+        pair_pass(p, 80000); /* it was fresh for 60 s, and is sent for as long again */
+        world_client_t *late = world_get(p.edge, 0, "/a", NULL);
+        world_call_t *up = world_last_call(p.edge);
+        at_shield = world_carry(p.edge, up, p.shield);
+        while (!at_shield->done)
+            world_end(p.shield, world_last_call(p.shield), how[i]);
+        world_brought(p.edge, up, at_shield);
+        cr_expect(late->status >= 502 && !fields_has(&late->fields, TIER_UNREACHED_FIELD), "the tier's own business");
+        pair_close(p);
+    }
+}
+
+Test(sim_tier, nothing_stale_is_sent_for_a_shield_that_is_cut_off_where_it_may_not)
+{
+    pair_t p = pair_open(NULL, 0);
+    world_client_t *at_shield,
+        *c = cut_off(p, "etag: \"v1\"\ncache-control: max-age=60, must-revalidate", UPSTREAM_REFUSED, &at_shield);
+    cr_expect_eq(c->status, 502);
+    cr_expect(world_says(c, "cache-status", "shield-1; fwd=") && world_says(c, "cache-status", ", edge-1; fwd=stale"));
+    cr_expect(!fields_has(&c->fields, TIER_UNREACHED_FIELD));
+    pair_close(p);
+}
+
+/* An answer of 5xx is an answer, and a shield's limit is no upstream that can't be reached. */
+Test(sim_tier, an_answer_of_the_origin_is_an_answer_through_a_shield_too)
+{
+    pair_t p = pair_open(NULL, 0);
+    fill(p, "/a", NULL, FRESH, "kept");
+    world_purge(p.shield, LEDGER_URL, "site.example/a", MARK_HARD);
+    pair_pass(p, 70000);
+    world_client_t *c = world_get(p.edge, 0, "/a", NULL);
+    world_call_t *up = world_last_call(p.edge);
+    world_client_t *at_shield = world_carry(p.edge, up, p.shield);
+    world_answer(p.shield, world_last_call(p.shield), 503, "brink-tier-unreached: 1", "so it says");
+    cr_expect(!fields_has(&at_shield->fields, TIER_UNREACHED_FIELD), "nobody's word but the shield's");
+    world_brought(p.edge, up, at_shield);
+    is_body(c, 503, "so it says");
+    pair_close(p);
+
+    world_t *w = world_new(NULL, NULL);
+    world_get(w, 0, "/a", NULL);
+    world_answer(w, world_last_call(w), 200, FRESH, "kept");
+    world_pass(w, 70000);
+    c = world_get(w, 0, "/a", NULL);
+    world_answer(w, world_last_call(w), 503, "brink-tier-unreached: 1", "a stranger's");
+    is_body(c, 503, "a stranger's");
+    cr_expect(!fields_has(&c->fields, TIER_UNREACHED_FIELD));
+    world_free(w);
+}
