@@ -201,7 +201,7 @@ err_t node_open(const conf_t *conf, const node_inherited_t *inherited, node_t **
     if (n->resolve != NULL)
         resolve_configure(n->resolve, conf);
     n->upstreams = upstreams_new(n->health, conf);
-    n->replay = replay_new(n->started.wall, TIER_WINDOW, REPLAY_DEFAULT_CAPACITY);
+    n->replay = replay_new(n->started, TIER_WINDOW, REPLAY_DEFAULT_CAPACITY);
     n->limiter = limiter_new(LIMITER_CLIENTS, (uint64_t)arc4random() << 32 | arc4random());
     n->collapse = collapse_new();
     n->hot = hot_new(n->workers_n, n->started.boot);

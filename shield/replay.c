@@ -12,7 +12,12 @@
 #include "edge/base/hash.h"
 #include "edge/base/mem.h"
 
-enum { REPLAY_SHARDS = 16, REPLAY_FIRST = 64 };
+enum {
+    REPLAY_SHARDS = 16,
+    REPLAY_FIRST = 64,
+    REPLAY_STEP =
+        MSEC_PER_SEC /* by less than that both clocks may seem to move apart: they are read one after the other */
+};
 
 typedef struct replay_set {
     uint64_t *slots;      /* 0: empty; open addressing */
@@ -24,6 +29,7 @@ typedef struct replay_shard {
     pthread_mutex_t mutex; /* guards all below */
     replay_set_t young, old;
     msec_t floor;
+    msec_t ahead; /* of the wall clock before the other one */
 } replay_shard_t;
 
 struct replay {
@@ -33,7 +39,7 @@ struct replay {
     replay_shard_t shards[REPLAY_SHARDS];
 };
 
-replay_t *replay_new(msec_t start, msec_t window, size_t capacity)
+replay_t *replay_new(now_t start, msec_t window, size_t capacity)
 {
     replay_t *r = mem_zalloc(sizeof *r);
     size_t most = capacity / (2 * REPLAY_SHARDS);
@@ -42,7 +48,8 @@ replay_t *replay_new(msec_t start, msec_t window, size_t capacity)
     CHECK(RAND_bytes((unsigned char *)&r->seed, sizeof r->seed) == 1);
     for (size_t i = 0; i < REPLAY_SHARDS; i++) {
         pthread_mutex_init(&r->shards[i].mutex, NULL);
-        r->shards[i].floor = start - 1;
+        r->shards[i].floor = start.wall - 1;
+        r->shards[i].ahead = start.wall - start.boot;
     }
     return r;
 }
@@ -99,13 +106,34 @@ static bool replay_expired(const replay_set_t *s, msec_t window, msec_t wall)
     return s->n == 0 || wall - s->latest > window;
 }
 
-err_t replay_seen(replay_t *r, const tier_t *t, msec_t wall)
+/* The clock was set. Where it was set back, the floor and what is remembered may lie in its future, and everything that
+ * is sent would be taken for a replay until it is there again. Beyond the window nothing is let in, so there nothing
+ * need be remembered either. */
+static void replay_clock(replay_t *r, replay_shard_t *s, now_t now)
 {
+    msec_t by = now.wall - now.boot - s->ahead;
+    if (by > -REPLAY_STEP && by < REPLAY_STEP)
+        return;
+    s->ahead += by;
+    replay_set_t *sets[] = {&s->young, &s->old};
+    for (size_t i = 0; i < 2; i++) {
+        sets[i]->began += by;
+        if (sets[i]->latest > now.wall + r->window)
+            sets[i]->latest = now.wall + r->window;
+    }
+    if (s->floor >= now.wall)
+        s->floor = now.wall - 1;
+}
+
+err_t replay_seen(replay_t *r, const tier_t *t, now_t now)
+{
+    msec_t wall = now.wall;
     uint64_t nonce = hash_64(span_of((const char *)t->nonce, sizeof t->nonce), r->seed);
     if (nonce == 0)
         nonce = 1;
     replay_shard_t *shard = &r->shards[nonce % REPLAY_SHARDS];
     pthread_mutex_lock(&shard->mutex);
+    replay_clock(r, shard, now);
     replay_set_t *young = &shard->young;
     /* Only what has run out is dropped for its age, so that in calm times the floor never bites. */
     bool aged = young->n > 0 && wall - young->began > r->window && replay_expired(&shard->old, r->window, wall);

@@ -22,8 +22,8 @@
  * the shield were down. */
 #define TIER_REFUSED_FIELD SPAN("brink-tier-refused")
 
-/* On an error of a shield's own: "1" when it stands for an upstream that could not be reached. The edge then is cut off,
- * too, and may send what it has (RFC 9111 4.2.4). */
+/* On an error of a shield's own: "1" when it stands for an upstream that could not be reached. The edge then is cut
+ * off, too, and may send what it has (RFC 9111 4.2.4). */
 #define TIER_UNREACHED_FIELD SPAN("brink-tier-unreached")
 
 enum {

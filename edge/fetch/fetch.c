@@ -232,6 +232,11 @@ object_t *fetch_pieces_of(const fetch_t *f)
     return atomic_load_explicit(&f->slice.of, memory_order_acquire);
 }
 
+bool fetch_disowned(const fetch_t *f)
+{
+    return f->slice.disowned;
+}
+
 bool fetch_past_shields(const fetch_t *f)
 {
     return f->spec.past_shields;

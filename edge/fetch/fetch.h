@@ -66,11 +66,11 @@ typedef struct fetch_spec {
     span_t target;           /* origin form, as sent upstream */
     span_t body;
     bool has_body;
-    span_t upgrade;    /* protocols that a tunnel may be opened for; .p NULL: none. Not with `share` */
-    bool share;        /* GET that may be stored and shared; else it streams to one reader */
-    bool together;     /* then: others find it while it runs */
-    span_t hops;       /* authenticated list of the nodes it came through; for the tier */
-    msec_t deadline;   /* boot: whoever asked has to be told of a head, or the failure, by then; 0: as long as it takes */
+    span_t upgrade;  /* protocols that a tunnel may be opened for; .p NULL: none. Not with `share` */
+    bool share;      /* GET that may be stored and shared; else it streams to one reader */
+    bool together;   /* then: others find it while it runs */
+    span_t hops;     /* authenticated list of the nodes it came through; for the tier */
+    msec_t deadline; /* boot: whoever asked has to be told of a head, or the failure, by then; 0: as long as it takes */
     bool past_shields; /* must reach the origin (strict validation) */
     bool optional;     /* there is something stale to answer with, or nobody waits: no server that is out is tried for
                           it, and no place at a busy one waited for */
@@ -142,6 +142,8 @@ object_t *fetch_piece(fetch_t *f, uint64_t number);
 bool fetch_piece_passed(const fetch_t *f, uint64_t number);
 /* It brings no more of them. Any thread; ask before fetch_piece. */
 bool fetch_pieces_over(const fetch_t *f);
+/* FAILED: the answer said that what the pieces belong to is no more. */
+bool fetch_disowned(const fetch_t *f);
 bool fetch_past_shields(const fetch_t *f);
 bool fetch_optional(const fetch_t *f);
 const char *

@@ -31,6 +31,7 @@ struct fetch {
         _Atomic uint64_t oldest;             /* and those from here to there are held */
         object_t *piece[FETCH_SLICE_PIECES]; /* by number, modulo; guarded by mutex */
         _Atomic bool over;
+        bool disowned; /* published by phase, too */
     } slice;                          /* what is brought for those who wait for pieces */
     fetch_interim_t *_Atomic interim; /* a list that only grows; its owner appends */
     _Atomic bool windowed;            /* not to be stored: readers hold it back, what they have read is freed */
@@ -64,7 +65,7 @@ struct fetch {
     } resume;
     msec_t request_time; /* wall: of the attempt that is running */
     int64_t started_nanos, sent_nanos;
-    msec_t sent; /* this attempt (boot) */
+    msec_t sent;            /* this attempt (boot) */
     uint64_t reserved;      /* bytes of the memory budget held for the body, until its last reader is gone */
     uint64_t held;          /* bytes of its window, among those of all */
     fetch_pieces_t *pieces; /* cuts what arrives for the disk; NULL: nobody does */

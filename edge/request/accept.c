@@ -45,12 +45,31 @@ static err_t accept_cursor(const tier_t *t, ledger_cursor_t *out)
     return ERR_OK;
 }
 
+static msec_t accept_ahead(now_t now)
+{
+    return now.wall - now.boot;
+}
+
+/* Copies say by the wall clock when they were asked for. Where that is set back, some lie in what is future again, and
+ * seem to be young when they are not: all from before count like those from before the start. */
+static void accept_clock(request_env_t *env, now_t now)
+{
+    enum { READ_AGAIN = 3 }; /* whoever is stopped between reading the one clock and the other sees them apart */
+    for (int i = 0; i < READ_AGAIN && env->clock != NULL && env->ahead - accept_ahead(now) > ACCEPT_ROUNDING; i++)
+        now = env->clock();
+    msec_t back = env->ahead - accept_ahead(now);
+    if (back > ACCEPT_ROUNDING && env->started < now.wall + back)
+        env->started = now.wall + back;
+    env->ahead = accept_ahead(now);
+}
+
 /* From a duration to a time by our own clock. The request was sent before now, by the clock as it is and not as it was
  * when this turn of the loop began (a node may have been stopped in between). Both nodes count in whole ms. */
 static void accept_demand(request_t *rq)
 {
-    msec_t now = rq->env->clock != NULL ? rq->env->clock().wall : rq->env->loop->now.wall;
-    rq->tier_newer = now - rq->tier.newer_than + ACCEPT_ROUNDING;
+    now_t now = rq->env->clock != NULL ? rq->env->clock() : rq->env->loop->now;
+    accept_clock(rq->env, now);
+    rq->tier_newer = now.wall - rq->tier.newer_than + ACCEPT_ROUNDING;
 }
 
 /* An edge gives its shield up after a while and goes on without it. So the shield stops trying a little before, and
@@ -83,7 +102,7 @@ static err_t accept_tier(request_t *rq)
     tier_request_t bound = {.method = x->method_name, .scheme = scheme, .host = x->authority, .target = x->target};
     err_t err = tier_verify(rq->env->edge_key, signature, &bound, wall, &rq->tier);
     if (err == ERR_OK)
-        err = replay_seen(rq->env->replay, &rq->tier, wall);
+        err = replay_seen(rq->env->replay, &rq->tier, rq->env->loop->now);
     if (err == ERR_OK)
         err = accept_cursor(&rq->tier, &rq->tier_cursor);
     if (err != ERR_OK) {
@@ -183,6 +202,8 @@ static err_t accept_key(request_t *rq)
 request_go_t accept_step(request_t *rq)
 {
     exchange_t *x = rq->x;
+    if (rq->env->edge_key != NULL)
+        accept_clock(rq->env, rq->env->loop->now);
     if (x->method == METHOD_TRACE)
         return deliver_error(rq, 405, "method", "TRACE is not answered here");
     if (x->method == METHOD_CONNECT)

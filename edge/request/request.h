@@ -45,15 +45,16 @@ typedef struct request_env {
     span_t node_member;           /* as a member of Cache-Status: a token, or quoted */
     span_t via;                   /* this node's member of Via: "1.1 NODE (brink)" */
     msec_t started;               /* wall, of this process: older copies are infinitely old to a demand by duration */
+    msec_t ahead;                 /* accept.c: of the wall clock before the other one */
     now_t (*clock)(void);         /* reads the clock, where the loop's (once a turn) is too old; NULL: the loop's */
     const unsigned *site_labels;  /* metrics label of each conf site */
     _Atomic uint32_t *refreshing; /* by conf site: background refreshes under way, of all workers; NULL: not limited */
     uint64_t random;              /* early.c */
     list_t promotions;            /* lookup_disk.c: reads from disk that are under way */
     size_t pieces_reading;        /* pieces.c: the same, of pieces */
-    coder_t *coder;           /* makes coded forms of what is hit; NULL: bodies are coded for each client */
-    size_t encoding;          /* encode.c: bodies that are being coded for one client */
-    uint64_t encoding_bytes;  /* and the memory of their coders */
+    coder_t *coder;               /* makes coded forms of what is hit; NULL: bodies are coded for each client */
+    size_t encoding;              /* encode.c: bodies that are being coded for one client */
+    uint64_t encoding_bytes;      /* and the memory of their coders */
     size_t in_flight;
     size_t most_in_flight; /* beyond it only what is stored is answered */
 } request_env_t;

@@ -18,6 +18,8 @@ static request_go_t (*const request_steps[])(request_t *) = {
 void request_env_init(request_env_t *env)
 {
     list_init(&env->promotions);
+    now_t now = env->clock != NULL ? env->clock() : env->loop->now;
+    env->ahead = now.wall - now.boot;
 }
 
 void request_hold(request_t *rq)

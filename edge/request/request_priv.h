@@ -93,11 +93,11 @@ typedef struct request {
     bool from_tier;
     tier_t tier;
     ledger_cursor_t tier_cursor;
-    msec_t deadline;          /* boot: the edge has to be told of a head, or the failure, by then; 0: none */
-    loop_timer_t late;        /* runs while it waits for a fetch of somebody else's, which may have none or a later one */
-    msec_t tier_newer;        /* wall: what began before may not be used, if the edge demands anything of that kind */
-    msec_t retry_after;       /* of an answer of our own; 0: not said */
-    bool unreached;           /* the error that is sent stands for an upstream that nobody could reach */
+    msec_t deadline;    /* boot: the edge has to be told of a head, or the failure, by then; 0: none */
+    loop_timer_t late;  /* runs while it waits for a fetch of somebody else's, which may have none or a later one */
+    msec_t tier_newer;  /* wall: what began before may not be used, if the edge demands anything of that kind */
+    msec_t retry_after; /* of an answer of our own; 0: not said */
+    bool unreached;     /* the error that is sent stands for an upstream that nobody could reach */
     const char *tier_refused; /* why the tier's signature was not believed */
     loop_message_t caught_up;
     _Atomic int catch_up_state; /* 0 waiting, 1 has it, 2 hasn't */
@@ -232,6 +232,15 @@ object_t *slices_held(request_t *rq, object_t *head, uint64_t number);
 /* pieces.c: the body of a response whose object is the head of pieces (OBJECT_PIECES). */
 /* Bytes whose fetch began there have passed whatever the head passed when it was found: they are no older. */
 bool pieces_as_good(const object_t *head, uint64_t began);
+/* Before the head of the answer is sent: is what those segments lack still to be had of this version? Only the first
+ * missing piece is asked for; what its answer says is true of the others, too. */
+typedef enum pieces_sure {
+    PIECES_SURE, /* yes, as far as can be told */
+    PIECES_WAIT, /* request_fsm_run follows */
+    PIECES_GONE, /* it is another version now, and what was stored is no more */
+    PIECES_AWAY  /* the first bytes themselves can't be had now, for that reason */
+} pieces_sure_t;
+pieces_sure_t pieces_sure(request_t *rq, const request_segment_t *segments, size_t n, upstream_result_t *away);
 /* What was given by pieces_read has been sent. */
 void pieces_sent(request_t *rq);
 /* Bytes from rq->cursor.at on, not beyond `end`; moves the cursor. What it lacks is being read: request_fsm_run

@@ -270,6 +270,30 @@ Test(sim_tier, nor_does_a_turn_of_the_loop_that_took_long)
 
 /* ---- stale ---- */
 
+/* Both clocks were an hour ahead, and are set right. */
+Test(sim_tier, nor_does_a_clock_that_is_set_back)
+{
+    pair_t p = pair_open(NULL, 0);
+    fill(p, "/a", NULL, "cache-control: max-age=86400", "old");
+    pair_pass(p, 120000);
+    fill(p, "/b", NULL, FRESH, "b");
+    p.edge->now.wall -= 3600000;
+    p.shield->now.wall -= 3600000;
+    pair_pass(p, 1000);
+    ledger_value_t v = {.kind = LEDGER_URL, .digest = key_uri_digest(SPAN("site.example/a"))};
+    ledger_append(
+        p.edge->ledger,
+        &(ledger_entry_t){.level = MARK_HARD, .values = &v, .n = 1, .outside = true, .boot = p.edge->now.boot}, NULL);
+    pair_pass(p, 1000);
+    size_t before = p.edge->calls;
+    is_body(fill(p, "/a", NULL, FRESH, "new"), 200, "new");
+    cr_expect_eq(p.edge->calls, before + 1, "the shield takes its edge's requests");
+    cr_expect(world_last_call(p.edge)->to_shield);
+    pair_pass(p, 1000);
+    is_body(fill(p, "/a?2", NULL, FRESH, "2"), 200, "2");
+    pair_close(p);
+}
+
 Test(sim_tier, what_a_shield_marks_as_stale_is_passed_on_as_stale_and_not_kept)
 {
     pair_t p = pair_open(NULL, 0);

@@ -397,7 +397,7 @@ world_t *world_open(const world_options_t *o)
     w->coder = coder_open(w->store, false);
     w->health = health_new();
     w->upstreams = upstreams_new(w->health, w->conf);
-    w->replay = replay_new(w->now.wall, TIER_WINDOW, 1024);
+    w->replay = replay_new(w->now, TIER_WINDOW, 1024);
     w->limiter = limiter_new(1024, 1);
     for (int i = 0; i < WORLD_LOOPS; i++) {
         cr_assert_eq(loop_init(&w->loop[i], i, false), ERR_OK);

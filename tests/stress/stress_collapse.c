@@ -516,7 +516,7 @@ static int run(bool disk)
     collapse_t *collapse = collapse_new();
     health_t *health = health_new();
     upstreams_t *upstreams = upstreams_new(health, conf);
-    replay_t *replay = replay_new(now.wall, TIER_WINDOW, 1024);
+    replay_t *replay = replay_new(now, TIER_WINDOW, 1024);
     for (int k = 0; k < KEYS; k++) {
         snprintf(pages[k], sizeof pages[k], "/%d", k);
         snprintf(tags[k], sizeof tags[k], "t%d", k);

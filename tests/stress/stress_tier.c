@@ -112,7 +112,7 @@ static void *run(void *arg)
         /* All threads offer the same nonces. */
         tier_t t = {.sent = 1000};
         memcpy(t.nonce, &i, sizeof i);
-        if (replay_seen(replay, &t, 1000) == ERR_OK)
+        if (replay_seen(replay, &t, (now_t){1000, 1000}) == ERR_OK)
             atomic_fetch_add(&accepted, 1);
     }
     return NULL;
@@ -136,7 +136,7 @@ int main(void)
 {
     pthread_t threads[THREADS], reloader;
     health = health_new();
-    replay = replay_new(0, TIER_WINDOW, 1 << 20);
+    replay = replay_new((now_t){0}, TIER_WINDOW, 1 << 20);
     current = load(0);
     CHECK(pthread_create(&reloader, NULL, reload, NULL) == 0);
     for (size_t i = 0; i < THREADS; i++)

@@ -242,6 +242,11 @@ Test(tier, nonces_differ)
 }
 
 /* ---- replay ---- */
+static now_t at(msec_t wall)
+{
+    return (now_t){wall, wall - NOW + 5000};
+}
+
 static tier_t numbered(uint64_t i, msec_t sent)
 {
     tier_t t = {.sent = sent};
@@ -251,26 +256,26 @@ static tier_t numbered(uint64_t i, msec_t sent)
 
 Test(replay, once_only)
 {
-    replay_t *r = replay_new(NOW, TIER_WINDOW, 100000);
+    replay_t *r = replay_new(at(NOW), TIER_WINDOW, 100000);
     for (uint64_t i = 0; i < 20000; i++) {
         tier_t t = numbered(i, NOW + 1);
-        cr_assert_eq(replay_seen(r, &t, NOW + 1), ERR_OK);
+        cr_assert_eq(replay_seen(r, &t, at(NOW + 1)), ERR_OK);
     }
     cr_assert_eq(replay_count(r), 20000);
     for (uint64_t i = 0; i < 20000; i++) {
         tier_t t = numbered(i, NOW + 1);
-        cr_assert_eq(replay_seen(r, &t, NOW + 2), ERR_EXISTS);
+        cr_assert_eq(replay_seen(r, &t, at(NOW + 2)), ERR_EXISTS);
     }
     replay_free(r);
 }
 
 Test(replay, what_was_sent_before_the_start_is_refused)
 {
-    replay_t *r = replay_new(NOW, TIER_WINDOW, 1000);
+    replay_t *r = replay_new(at(NOW), TIER_WINDOW, 1000);
     tier_t t = numbered(1, NOW - 1);
-    cr_assert_eq(replay_seen(r, &t, NOW), ERR_EXISTS);
+    cr_assert_eq(replay_seen(r, &t, at(NOW)), ERR_EXISTS);
     t.sent = NOW;
-    cr_assert_eq(replay_seen(r, &t, NOW), ERR_OK);
+    cr_assert_eq(replay_seen(r, &t, at(NOW)), ERR_OK);
     replay_free(r);
 }
 
@@ -278,7 +283,7 @@ Test(replay, what_was_sent_before_the_start_is_refused)
  * what is remembered stays within two and a half windows. */
 Test(replay, forgets_what_has_run_out)
 {
-    replay_t *r = replay_new(NOW, TIER_WINDOW, 1 << 20);
+    replay_t *r = replay_new(at(NOW), TIER_WINDOW, 1 << 20);
     uint64_t next = 0;
     size_t most = 0;
     for (msec_t now = NOW; now < NOW + 1800000; now += 20) {
@@ -287,9 +292,9 @@ Test(replay, forgets_what_has_run_out)
             tier_t t = numbered(next++, now + (e == 1 ? -10000 : e == 2 ? 20000 : 0));
             if (t.sent < NOW)
                 continue;
-            cr_assert_eq(replay_seen(r, &t, now), ERR_OK, "at %lld", (long long)(now - NOW));
+            cr_assert_eq(replay_seen(r, &t, at(now)), ERR_OK, "at %lld", (long long)(now - NOW));
             tier_t old = numbered(next - 1, t.sent);
-            cr_assert_eq(replay_seen(r, &old, now), ERR_EXISTS);
+            cr_assert_eq(replay_seen(r, &old, at(now)), ERR_EXISTS);
         }
         size_t n = replay_count(r);
         most = n > most ? n : most;
@@ -302,21 +307,71 @@ Test(replay, forgets_what_has_run_out)
 /* More than fits: new ones go on being accepted, old ones never are again. */
 Test(replay, a_flood_shrinks_the_window_and_opens_nothing)
 {
-    replay_t *r = replay_new(NOW, TIER_WINDOW, 1600);
+    replay_t *r = replay_new(at(NOW), TIER_WINDOW, 1600);
     size_t refused = 0;
     enum { ROUNDS = 20000 };
     for (uint64_t i = 0; i < ROUNDS; i++) {
         msec_t now = NOW + (msec_t)i; /* one a millisecond: 1600 are 1.6 s, the window 30 s */
         tier_t t = numbered(i, now);
-        refused += replay_seen(r, &t, now) != ERR_OK;
+        refused += replay_seen(r, &t, at(now)) != ERR_OK;
         cr_assert_leq(replay_count(r), 1600);
         if (i % 7 == 0) {
             uint64_t back = i * 7919 % (i + 1);
             tier_t old = numbered(back, NOW + (msec_t)back);
-            cr_assert_eq(replay_seen(r, &old, now), ERR_EXISTS, "%llu of %llu", (unsigned long long)back,
+            cr_assert_eq(replay_seen(r, &old, at(now)), ERR_EXISTS, "%llu of %llu", (unsigned long long)back,
                          (unsigned long long)i);
         }
     }
     cr_assert_eq(refused, 0);
+    replay_free(r);
+}
+
+/* A wall clock that is set, while the other goes on. */
+static now_t stepped(msec_t passed, msec_t step)
+{
+    return (now_t){NOW + passed + step, 5000 + passed};
+}
+
+Test(replay, a_clock_that_is_set_back_does_not_shut_the_tier_out)
+{
+    const msec_t back = -3600 * 1000;
+    replay_t *r = replay_new(at(NOW), TIER_WINDOW, 100000);
+    uint64_t next = 0;
+    for (msec_t passed = 0; passed < 300000; passed += 100) {
+        tier_t t = numbered(next++, NOW + passed);
+        cr_assert_eq(replay_seen(r, &t, stepped(passed, 0)), ERR_OK);
+    }
+    tier_t last = numbered(next - 1, NOW + 300000 + back), before = numbered(next++, NOW + 300000 + back - 1);
+    cr_expect_eq(replay_seen(r, &before, stepped(300000, back)), ERR_EXISTS, "as at a start");
+    cr_expect_eq(replay_seen(r, &last, stepped(300000, back)), ERR_EXISTS, "what was seen is still known");
+    size_t most = 0;
+    for (msec_t passed = 300000; passed < 900000; passed += 20) {
+        tier_t t = numbered(next++, NOW + passed + back);
+        cr_assert_eq(replay_seen(r, &t, stepped(passed, back)), ERR_OK, "%lld ms on", (long long)passed);
+        cr_assert_eq(replay_seen(r, &t, stepped(passed, back)), ERR_EXISTS);
+        size_t n = replay_count(r);
+        most = n > most ? n : most;
+    }
+    cr_expect_lt(most, 150 * 50, "it forgets as before");
+    replay_free(r);
+}
+
+Test(replay, nor_does_one_that_is_set_forward_let_anything_in_twice)
+{
+    const msec_t forward = 20000;
+    replay_t *r = replay_new(at(NOW), TIER_WINDOW, 100000);
+    for (uint64_t i = 0; i < 1000; i++) { /* of an edge whose clock is right, that of the shield was behind */
+        tier_t t = numbered(i, NOW + 20000 + (msec_t)i);
+        cr_assert_eq(replay_seen(r, &t, stepped((msec_t)i, 0)), ERR_OK);
+    }
+    for (msec_t passed = 1000; passed < 100000; passed += 50) {
+        tier_t t = numbered(100000 + (uint64_t)passed, NOW + passed + forward);
+        cr_assert_eq(replay_seen(r, &t, stepped(passed, forward)), ERR_OK);
+        for (uint64_t i = 0; i < 1000; i += 97) {
+            tier_t again = numbered(i, NOW + 20000 + (msec_t)i);
+            bool within = again.sent >= NOW + passed + forward - TIER_WINDOW;
+            cr_assert(!within || replay_seen(r, &again, stepped(passed, forward)) == ERR_EXISTS);
+        }
+    }
     replay_free(r);
 }
