@@ -418,6 +418,7 @@ void apply_heard(purge_t *p, span_t payload)
         if (c.n > 0)
             apply_tell(p, d->position, c.level);
         if (full) { /* only the stream itself can have stopped taking entries: say the one thing that covers them all */
+            apply_gap(p, "more messages were heard than could be entered into the stream", true); /* before they go */
             while (!list_empty(&p->outgoing)) {
                 pending_t *old = LIST_ITEM(p->outgoing.next, pending_t, link);
                 if (!(old->flags & JOURNAL_HEARD) || old->in_flight)
@@ -426,7 +427,6 @@ void apply_heard(purge_t *p, span_t payload)
                 old->id.ms = 1; /* forget it without a word to the journal */
                 apply_delivered(p, old, none, true);
             }
-            apply_gap(p, "more messages were heard than could be entered into the stream", true);
         }
     }
     free(json);

@@ -96,7 +96,8 @@ typedef struct known_node { /* S */
         msec_t boot;    /* when that was first seen */
     } seen[PURGE_SEEN]; /* a ring */
     size_t seen_n;      /* so far */
-    bool live;
+    bool live;          /* has a receipt key, or had one that would not have run out yet */
+    msec_t until;       /* boot: when that is */
 } known_node_t;
 
 typedef struct catchup catchup_t;
@@ -159,6 +160,7 @@ struct purge {
     size_t nodes_n;
     bool receipt_dirty, receipt_busy, poll_busy, poll_again, name_checked;
     msec_t receipt_at, polled_at;
+    stream_id_t receipt_of; /* as last written */
     size_t poll_left;
     msec_t poll_began;
     char instance[20];
@@ -197,6 +199,7 @@ void submit_stop(purge_t *p);
 void receipts_tick(purge_t *p);
 void receipts_up(purge_t *p);
 void receipts_applied(purge_t *p);
+void receipts_lost(purge_t *p); /* the stream that they speak of */
 void receipts_poll_soon(purge_t *p);
 /* Has that node applied everything up to id, as far as is known here? When that was first seen, on the boot clock. */
 bool receipts_has(const known_node_t *k, stream_id_t id, msec_t *seen);

@@ -1,6 +1,10 @@
 /* Receipts: each node says in a hash of its own, with a short life, up to where it has applied the stream; whoever
  * waits for the fleet reads them all. A node that is gone drops out of the waiting by itself.
  *
+ * A Redis that has lost its data has lost the receipts, too, and each node writes its own again as soon as it has found
+ * that out. Until then the others remember how long the receipt had still to live: a node that has it as long as that
+ * counts, and is waited for. What it said of the lost stream doesn't.
+ *
  * The hash also guards the name: it carries the epoch of the state directory. Whoever writes it first has the name; a
  * node that finds another epoch there isn't ready until the receipt has run out, and refuses to go on when it is
  * written twice more. (Its own former life has the same epoch, or falls silent.) */
@@ -42,6 +46,7 @@ static void receipts_write(purge_t *p)
     snprintf(at, sizeof at, "%" PRId64, p->loop.now.wall);
     snprintf(life, sizeof life, "%d", PURGE_RECEIPT_LIFE);
     redis_reply_id_text(purge_cursor_id(p), applied);
+    p->receipt_of = purge_cursor_id(p);
     p->receipt_dirty = false;
     p->receipt_at = p->loop.now.boot;
     redis_conn_send(c, PURGE_COMMAND_LIMIT, service_ignore, p, 10,
@@ -115,6 +120,12 @@ void receipts_up(purge_t *p)
 
 /* ---- the others' ---- */
 
+void receipts_lost(purge_t *p)
+{
+    for (size_t i = 0; i < p->nodes_n; i++)
+        p->nodes[i].seen_n = 0;
+}
+
 static stream_id_t receipts_last(const known_node_t *k)
 {
     return k->seen_n > 0 ? k->seen[(k->seen_n - 1) % PURGE_SEEN].applied : (stream_id_t){0, 0};
@@ -134,6 +145,8 @@ bool receipts_has(const known_node_t *k, stream_id_t id, msec_t *seen)
 
 typedef struct receipt_asked {
     purge_t *p;
+    int replies; /* that are still to come */
+    msec_t left; /* of the receipt's life; -1: not known */
     char name[JOURNAL_NODE_MAX];
 } receipt_asked_t;
 
@@ -144,24 +157,41 @@ static void receipts_polled(purge_t *p)
     submit_tick(p);
 }
 
+static void receipts_replied(receipt_asked_t *a)
+{
+    if (--a->replies == 0)
+        free(a);
+}
+
+static void receipts_life(void *ctx, const redisReply *r)
+{
+    receipt_asked_t *a = ctx;
+    if (r != NULL && r->type == REDIS_REPLY_INTEGER)
+        a->left = r->integer;
+    receipts_replied(a);
+}
+
 static void receipts_answer(void *ctx, const redisReply *r)
 {
     receipt_asked_t *a = ctx;
     purge_t *p = a->p;
     stream_id_t id = {0, 0};
+    msec_t now = p->loop.now.boot, life = PURGE_RECEIPT_LIFE * MSEC_PER_SEC;
     bool live = r != NULL && r->type == REDIS_REPLY_ARRAY && r->elements == 1 &&
                 redis_reply_id(redis_reply_text(r->element[0]), &id) == ERR_OK;
     for (size_t i = 0; r != NULL && i < p->nodes_n; i++) { /* without an answer, what was known last stands */
         known_node_t *k = &p->nodes[i];
         if (strcmp(k->name, a->name) != 0)
             continue;
-        k->live = live;
+        if (live)
+            k->until = now + (a->left >= 0 && a->left < life ? a->left : life);
+        k->live = live || now < k->until;
         if (live && stream_id_cmp(id, receipts_last(k)) != 0) {
             k->seen[k->seen_n % PURGE_SEEN].applied = id;
-            k->seen[k->seen_n++ % PURGE_SEEN].boot = p->loop.now.boot;
+            k->seen[k->seen_n++ % PURGE_SEEN].boot = now;
         }
     }
-    free(a);
+    receipts_replied(a);
     p->poll_left--;
     if (r == NULL)
         p->poll_busy = p->poll_left > 0;
@@ -182,6 +212,21 @@ static void receipts_know(purge_t *p, span_t name)
     memcpy(k->name, name.p, name.n);
 }
 
+static void receipts_ask(purge_t *p, const known_node_t *k)
+{
+    redis_conn_t *c = &p->command_conn;
+    char key[RECEIPTS_NAME];
+    span_t of = receipts_key(p, span_str(k->name), key, sizeof key);
+    receipt_asked_t *a = mem_alloc(sizeof *a);
+    *a = (receipt_asked_t){.p = p, .replies = 1, .left = -1};
+    memcpy(a->name, k->name, sizeof a->name);
+    a->replies += redis_conn_send(c, PURGE_COMMAND_LIMIT, receipts_life, a, 2, (span_t[]){SPAN("PTTL"), of});
+    if (redis_conn_send(c, PURGE_COMMAND_LIMIT, receipts_answer, a, 3, (span_t[]){SPAN("HMGET"), of, SPAN("applied")}))
+        p->poll_left++;
+    else
+        receipts_replied(a);
+}
+
 static void receipts_named(void *ctx, const redisReply *r)
 {
     purge_t *p = ctx;
@@ -190,18 +235,8 @@ static void receipts_named(void *ctx, const redisReply *r)
         return;
     for (size_t i = 0; i < r->elements; i++)
         receipts_know(p, redis_reply_text(r->element[i]));
-    for (size_t i = 0; i < p->nodes_n; i++) {
-        char key[RECEIPTS_NAME];
-        receipt_asked_t *a = mem_alloc(sizeof *a);
-        a->p = p;
-        memcpy(a->name, p->nodes[i].name, sizeof a->name);
-        if (redis_conn_send(
-                &p->command_conn, PURGE_COMMAND_LIMIT, receipts_answer, a, 3,
-                (span_t[]){SPAN("HMGET"), receipts_key(p, span_str(a->name), key, sizeof key), SPAN("applied")}))
-            p->poll_left++;
-        else
-            free(a);
-    }
+    for (size_t i = 0; i < p->nodes_n; i++)
+        receipts_ask(p, &p->nodes[i]);
     p->poll_busy = p->poll_left > 0;
     if (p->poll_left == 0)
         receipts_polled(p);

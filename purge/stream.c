@@ -2,7 +2,10 @@
  *
  * Each read is one MULTI: XRANGE after the cursor, and XINFO at the same instant. A reply that isn't full has reached
  * the end, and then the stream's `entries-added` must have grown by exactly the entries that were read; trimming and
- * deletion, also while connected, show as a difference. XREAD BLOCK is only the alarm clock.
+ * deletion, also while connected, show as a difference.
+ *
+ * XREAD BLOCK is the alarm clock. What it brings is applied at once, a way to Redis and back earlier than a read could
+ * bring it; the read that follows counts it with the rest, and finds out the same about what was missing before it.
  *
  * A server with another run_id is another history until shown otherwise: it must still have the entry at the cursor (or
  * end there). If it hasn't, that is a gap; reading goes on from the last entry that both know, and what this node
@@ -76,6 +79,29 @@ void stream_ready(purge_t *p)
     atomic_store(&p->doubt, false);
 }
 
+/* Applies entries behind the cursor. False: they are none, and the connection has been failed. */
+static bool stream_take(purge_t *p, const redisReply *entries)
+{
+    for (size_t i = 0; i < entries->elements; i++) {
+        stream_entry_t e;
+        if (redis_reply_entry(entries->element[i], &e) != ERR_OK || stream_id_cmp(e.id, purge_cursor_id(p)) <= 0) {
+            redis_conn_fail(&p->stream_conn, "the stream's entries are what no Redis 7.0 gives");
+            return false;
+        }
+        apply_entry(p, &e);
+    }
+    return true;
+}
+
+/* The entries of the one stream that XREAD was asked for; NULL: none. */
+static const redisReply *stream_brought(const redisReply *r)
+{
+    const redisReply *of = r->type == REDIS_REPLY_ARRAY && r->elements == 1 ? r->element[0] : NULL;
+    return of != NULL && of->type == REDIS_REPLY_ARRAY && of->elements == 2 && of->element[1]->type == REDIS_REPLY_ARRAY
+               ? of->element[1]
+               : NULL;
+}
+
 static void stream_woken(void *ctx, const redisReply *r)
 {
     purge_t *p = ctx;
@@ -86,17 +112,25 @@ static void stream_woken(void *ctx, const redisReply *r)
         redis_conn_fail(&p->stream_conn, r->str);
         return;
     }
+    const redisReply *entries = stream_brought(r);
+    if (entries != NULL && entries->elements > 0) {
+        if (!stream_take(p, entries))
+            return;
+        receipts_applied(p);
+        catchup_run(p);
+    }
     stream_read(p);
 }
 
 static void stream_wait(purge_t *p)
 {
-    char id[STREAM_ID_TEXT], block[16];
+    char id[STREAM_ID_TEXT], block[16], count[16];
+    snprintf(count, sizeof count, "%d", PURGE_READ_COUNT);
     snprintf(block, sizeof block, "%d", p->trusted ? STREAM_BLOCK : STREAM_BLOCK_SOON);
     redis_reply_id_text(purge_cursor_id(p), id);
     redis_conn_send(&p->stream_conn, STREAM_BLOCK + PURGE_COMMAND_LIMIT, stream_woken, p, 8,
-                    (span_t[]){SPAN("XREAD"), SPAN("BLOCK"), span_str(block), SPAN("COUNT"), SPAN("1"), SPAN("STREAMS"),
-                               stream_name(p), span_str(id)});
+                    (span_t[]){SPAN("XREAD"), SPAN("BLOCK"), span_str(block), SPAN("COUNT"), span_str(count),
+                               SPAN("STREAMS"), stream_name(p), span_str(id)});
 }
 
 static void stream_at_end(purge_t *p)
@@ -114,7 +148,8 @@ static void stream_at_end(purge_t *p)
         channel_ask(p);
     p->disconnected_since = 0;
     apply_passed(p);
-    receipts_applied(p);
+    if (stream_id_cmp(p->receipt_of, purge_cursor_id(p)) != 0)
+        receipts_applied(p);
     catchup_run(p);
     stream_wait(p);
 }
@@ -144,14 +179,8 @@ static void stream_got(void *ctx, const redisReply *r)
         stream_lost(p, &info);
         return;
     }
-    for (size_t i = 0; i < entries->elements; i++) {
-        stream_entry_t e;
-        if (redis_reply_entry(entries->element[i], &e) != ERR_OK || stream_id_cmp(e.id, purge_cursor_id(p)) <= 0) {
-            redis_conn_fail(&p->stream_conn, "XRANGE gave what no Redis 7.0 gives");
-            return;
-        }
-        apply_entry(p, &e);
-    }
+    if (!stream_take(p, entries))
+        return;
     stream_seen(p, &info);
     if (entries->elements >= PURGE_READ_COUNT) {
         receipts_applied(p);
@@ -305,6 +334,7 @@ static void stream_unsettle(purge_t *p)
 static void stream_lost(purge_t *p, const stream_info_t *info)
 {
     p->caught_up = p->trusted = false;
+    receipts_lost(p);
     p->probe_info = *info;
     p->probe_best = (stream_id_t){0, 0};
     p->probes_missing = p->probes = 0;

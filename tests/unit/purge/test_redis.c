@@ -598,6 +598,37 @@ Test(redis, what_is_entered_again_for_others_is_not_waited_for_after_that)
     TEST_WAIT(test_node_status(&a).undelivered == 0 && test_node_status(&b).undelivered == 0);
 }
 
+/* What a Redis that has lost everything doesn't know any more, the nodes do: who is alive and hasn't come back yet is
+ * waited for, as long as its receipt would have lived. */
+Test(redis, a_node_that_redis_forgot_is_waited_for)
+{
+    test_node_start(&a, false);
+    test_node_start(&b, false);
+    ready(&a);
+    ready(&b);
+    TEST_WAIT(strstr(test_redis(&redis, "EXISTS brink:purge:node:edge-1 brink:purge:node:edge-2"), "2") != NULL);
+    test_answer_t *x = test_node_purge(&a, "{\"tags\":[\"t\"],\"wait\":\"fleet\"}");
+    cr_assert(x->o.err == ERR_OK && x->o.nodes_n == 2);
+    free(x);
+    test_node_stop(&b); /* to a node that doesn't see it go, it is one that has not found its way back */
+    usleep(100 * 1000);
+    test_redis(&redis, "FLUSHALL");
+    TEST_WAIT(test_node_status(&a).gaps == 1 && test_node_status(&a).undelivered == 0);
+    TEST_WAIT(strstr(test_redis(&redis, "EXISTS brink:purge:node:edge-1"), "1") != NULL);
+    x = test_node_purge(&a, "{\"tags\":[\"u\"],\"wait\":\"fleet\",\"timeout\":\"300ms\"}");
+    cr_assert_eq(x->o.err, ERR_TIMEOUT, "err %d", x->o.err);
+    cr_assert_eq(x->o.nodes_n, 2);
+    for (size_t i = 0; i < 2; i++) {
+        bool other = strcmp(x->o.nodes[i].name, "edge-2") == 0;
+        cr_assert(x->o.nodes[i].live && (x->o.nodes[i].applied_ms < 0) == other, "%s", x->o.nodes[i].name);
+    }
+    free(x);
+    test_node_start(&b, false);
+    x = test_node_purge(&a, "{\"tags\":[\"v\"],\"wait\":\"fleet\",\"timeout\":\"20s\"}");
+    cr_assert(x->o.err == ERR_OK && x->o.nodes_n == 2 && x->o.nodes[1].applied_ms >= 0);
+    free(x);
+}
+
 Test(redis, another_redis_whose_numbers_agree_is_a_gap)
 {
     test_node_start(&a, false);
