@@ -37,7 +37,8 @@ fetch_fill_verdict_t fetch_slice_head(fetch_t *f, int status, const fields_t *fi
     fetch_response_t *r = &f->response;
     range_t bytes;
     if (!fetch_slice_fits(f, status, fields, content_length, &bytes)) {
-        if (fetch_slice_disowned(status))
+        f->slice.disowned = fetch_slice_disowned(status);
+        if (f->slice.disowned)
             store_remove(f->deps->store, head);
         return FETCH_FILL_NOT_IT;
     }

@@ -293,58 +293,121 @@ static msec_t deliver_modified(const request_t *rq)
     return m.last_modified != -1 || fields_has(&rq->x->fields, SPAN("if-unmodified-since")) ? m.last_modified : m.date;
 }
 
-static void deliver_head(request_t *rq)
+/* What is to be sent. */
+typedef struct deliver_plan {
+    int status;
+    int64_t length, body_length;
+    fields_t extra;
+    bool could; /* its body would be coded for a client that wants it, */
+    coding_t coding;
+} deliver_plan_t;
+
+static void deliver_plan(request_t *rq, deliver_plan_t *plan)
 {
     exchange_t *x = rq->x;
     object_t *o = rq->object;
     stored_t meta = object_meta(o);
-    int status = meta.status;
     const fetch_t *f = rq->reader.fetch;
     bool bodiless = f != NULL && fetch_response(f)->bodiless;
-    int64_t length = bodiless ? meta.content_length : object_length(o), body_length = length;
-    fields_t out, extra, asked;
-    encode_fields_t coded;
-    fields_init(&out, x->arena);
-    fields_init(&extra, x->arena);
-    bool could = encode_could(rq, o, &meta, length);
-    coding_t coding = could ? encode_wanted(rq, o) : CODING_IDENTITY;
+    int64_t length = bodiless ? meta.content_length : object_length(o);
+    *plan = (deliver_plan_t){.status = meta.status, .length = length, .body_length = length};
+    fields_t asked;
+    fields_init(&plan->extra, x->arena);
+    plan->could = encode_could(rq, o, &meta, length);
+    plan->coding = plan->could ? encode_wanted(rq, o) : CODING_IDENTITY;
     bool ours = rq->own || rq->hit || rq->stale_served;
-    if (ours && status >= 200 && status < 300) {
-        span_t etag = fieldblock_get(object_fields(o), SPAN("etag"));
-        bool more = !rq->from_tier && coding_untag_fields(&x->fields, x->arena, &asked);
-        switch (conditional_evaluate(x->method, more ? &asked : &x->fields, etag, deliver_modified(rq))) {
-        case CONDITIONAL_NOT_MODIFIED:
-            status = 304;
-            break;
-        case CONDITIONAL_FAILED:
-            status = 412;
-            body_length = 0;
-            break;
-        case CONDITIONAL_PROCEED:
-            if (status == 200 || (object_part(o) && !deliver_received(rq)))
-                status = deliver_ranges(rq, etag, length, &body_length, &extra);
-            else
-                deliver_whole(rq);
-        }
-    } else {
+    if (!ours || meta.status < 200 || meta.status >= 300) {
         deliver_whole(rq);
+        return;
     }
-    if (status == 200 && coding != CODING_IDENTITY)
-        coding = encode_begin(rq, coding, length, &body_length);
+    span_t etag = fieldblock_get(object_fields(o), SPAN("etag"));
+    bool more = !rq->from_tier && coding_untag_fields(&x->fields, x->arena, &asked);
+    switch (conditional_evaluate(x->method, more ? &asked : &x->fields, etag, deliver_modified(rq))) {
+    case CONDITIONAL_NOT_MODIFIED:
+        plan->status = 304;
+        break;
+    case CONDITIONAL_FAILED:
+        plan->status = 412;
+        plan->body_length = 0;
+        break;
+    case CONDITIONAL_PROCEED:
+        if (meta.status == 200 || (object_part(o) && !deliver_received(rq)))
+            plan->status = deliver_ranges(rq, etag, length, &plan->body_length, &plan->extra);
+        else
+            deliver_whole(rq);
+    }
+    if (x->method == METHOD_HEAD || plan->status == 304 || plan->status == 204)
+        rq->segments_n = 0;
+}
+
+static void deliver_head(request_t *rq, deliver_plan_t *plan)
+{
+    exchange_t *x = rq->x;
+    fields_t out;
+    encode_fields_t coded;
+    int status = plan->status;
+    fields_init(&out, x->arena);
+    if (status == 200 && plan->coding != CODING_IDENTITY)
+        plan->coding = encode_begin(rq, plan->coding, plan->length, &plan->body_length);
     else if (status != 304)
-        coding = CODING_IDENTITY;
-    encode_fields_begin(&coded, deliver_block(rq), status, could, coding);
-    deliver_fields(rq, status, extra.n > 0 && span_eq(extra.v[0].name, SPAN("content-type")), &coded, &out);
-    for (size_t i = 0; i < extra.n; i++)
-        fields_add(&out, extra.v[i].name, extra.v[i].value);
+        plan->coding = CODING_IDENTITY;
+    encode_fields_begin(&coded, deliver_block(rq), status, plan->could, plan->coding);
+    const fields_t *extra = &plan->extra;
+    deliver_fields(rq, status, extra->n > 0 && span_eq(extra->v[0].name, SPAN("content-type")), &coded, &out);
+    for (size_t i = 0; i < extra->n; i++)
+        fields_add(&out, extra->v[i].name, extra->v[i].value);
     if (x->method == METHOD_HEAD || status == 304 || status == 204)
         rq->segments_n = 0;
     if (status == 304)
-        body_length = -1; /* 0 would say that of the representation (RFC 9110 8.6) */
+        plan->body_length = -1; /* 0 would say that of the representation (RFC 9110 8.6) */
     deliver_observe(rq, status);
     if (status == 101)
         tunnel_open(rq);
-    x->ops->head(x, status, &out, body_length);
+    x->ops->head(x, status, &out, plan->body_length);
+}
+
+/* What was found is no more: as if it hadn't been found. */
+static request_go_t deliver_anew(request_t *rq)
+{
+    pieces_close(rq);
+    store_remove(rq->env->store, rq->object);
+    request_take(&rq->object, NULL);
+    request_take(&rq->stored, NULL);
+    rq->hit = rq->stale_served = rq->brought = false;
+    rq->tried_disk = true;
+    rq->mark = MARK_NONE;
+    rq->forward = FORWARD_NONE;
+    rq->detail = NULL;
+    rq->tries++;
+    rq->step = REQUEST_LOOKUP;
+    return REQUEST_MORE;
+}
+
+/* May the head of what lies on disk in pieces be sent? Else `*go` says how it goes on. */
+static bool deliver_sure(request_t *rq, request_go_t *go)
+{
+    upstream_result_t away = UPSTREAM_OK;
+    if (rq->reader.fetch != NULL || rq->segments_n == 0 || rq->tries >= REQUEST_COLLAPSE_TRIES)
+        return true;
+    switch (pieces_sure(rq, rq->segments, rq->segments_n, &away)) {
+    case PIECES_SURE:
+        return true;
+    case PIECES_WAIT:
+        *go = REQUEST_WAIT;
+        return false;
+    case PIECES_GONE:
+        *go = deliver_anew(rq);
+        return false;
+    case PIECES_AWAY:
+        break;
+    }
+    pieces_close(rq);
+    request_take(&rq->object, NULL);
+    rq->forward = FORWARD_PARTIAL;
+    rq->unreached = upstream_disconnected(away);
+    *go = deliver_error(rq, upstream_timed_out(away) ? 504 : 502, upstream_word(away),
+                        "a part of it is missing here, and the upstream could not be asked for it");
+    return false;
 }
 
 /* Bytes of the current segments; moves on over segments that are done. `*last`: nothing comes after these. */
@@ -423,7 +486,12 @@ static request_go_t deliver_body(request_t *rq)
 request_go_t deliver_step(request_t *rq)
 {
     if (!rq->head_sent) {
-        deliver_head(rq);
+        deliver_plan_t plan;
+        request_go_t go;
+        deliver_plan(rq, &plan);
+        if (object_pieces(rq->object) && !deliver_sure(rq, &go))
+            return go;
+        deliver_head(rq, &plan);
         if (object_pieces(rq->object))
             collapse_leave(rq); /* its bytes are taken piece by piece, whoever brings them */
     }

@@ -2,6 +2,10 @@
  * in the page cache is copied on the spot, the rest is read by a helper thread while the client takes what came before.
  * A client holds PIECES_SLOTS pieces at most, counted in the memory budget; where that has no room it waits.
  *
+ * Where a piece is known to be missing it is asked for before the head is sent: if the server has another version by
+ * now, the client gets that one, instead of a response that ends where the piece is missing. A piece that turns out to
+ * be missing only when its turn comes (a record that can't be read, a slice that was cut) can still end one visibly.
+ *
  * A purge that comes while the response is being sent doesn't end it (it had begun): pieces that are no older than its
  * head passed what the head did. An older one passes the purge ledger by itself; if a hard purge covers it, it is as
  * good as missing. */
@@ -59,6 +63,10 @@ struct request_pieces {
     unsigned tries;     /* fetches that have failed, in a row */
     loop_timer_t retry; /* for room, or for a disk that doesn't answer */
     piece_slot_t slot[PIECES_SLOTS];
+    bool sure;              /* pieces_sure has an answer */
+    bool gone;              /* a fetch of a missing piece found another version */
+    upstream_result_t away; /* why the latest one brought nothing */
+    piece_slot_t asks;      /* pieces_sure waits for the head of a fetch of that piece */
 };
 
 static bool pieces_match(const warm_get_t *g, span_t key, span_t selecting, const stored_t *meta)
@@ -220,6 +228,8 @@ static void pieces_look(request_pieces_t *p, piece_slot_t *s)
     if (s->piece == NULL && !over && !fetch_piece_passed(f, s->number))
         return;
     bool failed = fetch_phase(f) == FETCH_FAILED;
+    p->gone |= failed && fetch_disowned(f);
+    p->away = failed ? fetch_result(f) : UPSTREAM_CUT;
     if (failed && fetch_result(f) == UPSTREAM_CUT)
         p->tries = PIECES_TRIES; /* it is another version now */
     fetch_detach(&s->reader);
@@ -249,8 +259,6 @@ static bool pieces_give_up(request_pieces_t *p, piece_slot_t *s)
     return true;
 }
 
-/* ---- slots ---- */
-
 static void pieces_again(loop_timer_t *t)
 {
     request_fsm_run(CONTAINER_OF(t, request_pieces_t, retry)->rq);
@@ -267,6 +275,8 @@ static request_pieces_t *pieces_of(request_t *rq)
     }
     return rq->pieces;
 }
+
+/* ---- slots ---- */
 
 static void pieces_drop(piece_slot_t *s)
 {
@@ -310,6 +320,16 @@ static piece_slot_t *pieces_slot(request_pieces_t *p, uint64_t number)
     return free_one;
 }
 
+/* The next run finds room for it, or gives the disk up. */
+static void pieces_wait(request_pieces_t *p, const piece_slot_t *s)
+{
+    const request_t *rq = p->rq;
+    if (s != NULL && s->state == PIECE_CROWDED)
+        loop_timer_start(rq->env->loop, &p->retry, PIECES_RETRY);
+    else if (s != NULL && s->state == PIECE_READING && rq->conf->disk.wait > 0)
+        loop_timer_start(rq->env->loop, &p->retry, rq->conf->disk.wait);
+}
+
 size_t pieces_read(request_t *rq, uint64_t end, struct iovec *v, size_t max_v, size_t max_bytes)
 {
     request_pieces_t *p = pieces_of(rq);
@@ -328,15 +348,84 @@ size_t pieces_read(request_t *rq, uint64_t end, struct iovec *v, size_t max_v, s
         rq->cursor.at += v[n].iov_len;
         max_bytes -= v[n++].iov_len;
     }
-    if (n == 0 && s != NULL && s->state == PIECE_CROWDED)
-        loop_timer_start(rq->env->loop, &p->retry, PIECES_RETRY);
-    else if (n == 0 && s != NULL && s->state == PIECE_READING && rq->conf->disk.wait > 0)
-        loop_timer_start(rq->env->loop, &p->retry, rq->conf->disk.wait);
+    if (n == 0)
+        pieces_wait(p, s);
     if (s == NULL || s->state != PIECE_CROWDED)
         for (uint64_t ahead = rq->cursor.at / PIECE_BYTES + 1, k = 0;
              k < PIECES_SENT && ahead * PIECE_BYTES < end && (s == NULL || s->state != PIECE_LOST); k++, ahead++)
             (void)pieces_slot(p, ahead);
     return n;
+}
+
+/* ---- before the head ---- */
+
+/* The first piece of the segments that memory knows to be missing. */
+static bool pieces_missing(const request_pieces_t *p, const request_segment_t *segments, size_t n, uint64_t *number)
+{
+    request_t *rq = p->rq;
+    uint64_t looked = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t end = segments[i].end < p->length ? segments[i].end : p->length;
+        for (*number = segments[i].first / PIECE_BYTES; *number * PIECE_BYTES < end && looked++ < PIECES_LOOKED;
+             ++*number) {
+            if (rq->env->warm != NULL && warm_maybe(rq->env->warm, piece_digest(rq->object, p->edition, *number)))
+                continue;
+            object_t *held = slices_held(rq, rq->object, *number);
+            object_unref(held);
+            if (held == NULL)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* The first bytes themselves: false: they are on their way, or will not come. */
+static bool pieces_begin(request_pieces_t *p, uint64_t first, pieces_sure_t *sure)
+{
+    request_t *rq = p->rq;
+    rq->cursor.at = first;
+    pieces_sent(rq);
+    const piece_slot_t *s = pieces_slot(p, first / PIECE_BYTES);
+    bool lost = s != NULL && s->state == PIECE_LOST;
+    if (!lost)
+        pieces_wait(p, s);
+    *sure = !lost ? PIECES_WAIT : p->gone ? PIECES_GONE : p->away != UPSTREAM_OK ? PIECES_AWAY : PIECES_SURE;
+    return s != NULL && s->state == PIECE_HERE;
+}
+
+pieces_sure_t pieces_sure(request_t *rq, const request_segment_t *segments, size_t n, upstream_result_t *away)
+{
+    request_pieces_t *p = pieces_of(rq);
+    piece_slot_t *s = &p->asks;
+    pieces_sure_t sure;
+    size_t i = 0;
+    while (i < n && segments[i].text.n > 0)
+        i++;
+    if (p->sure || i == n || revalidate_strong(object_fields(rq->object)).p == NULL)
+        return PIECES_SURE;
+    if (!pieces_begin(p, segments[i].first, &sure)) {
+        *away = p->away;
+        return sure;
+    }
+    if (s->reader.fetch == NULL) {
+        bool mine = false;
+        fetch_t *f = pieces_missing(p, segments, n, &s->number) ? slices_fetch(rq, rq->object, s->number, &mine) : NULL;
+        p->sure = f == NULL || !fetch_attach_pieces(f, &s->reader, pieces_woken);
+        s->rq = rq;
+        if (mine)
+            fetch_run(f);
+        fetch_unref(f);
+        if (p->sure)
+            return PIECES_SURE;
+    }
+    fetch_t *f = s->reader.fetch;
+    fetch_wait(&s->reader, rq->env->loop);
+    if (fetch_phase(f) == FETCH_WAITING)
+        return PIECES_WAIT;
+    bool gone = fetch_phase(f) == FETCH_FAILED && fetch_disowned(f);
+    fetch_detach(&s->reader);
+    p->sure = true;
+    return gone ? PIECES_GONE : PIECES_SURE;
 }
 
 bool pieces_lost(request_t *rq)
@@ -368,6 +457,7 @@ void pieces_close(request_t *rq)
     loop_timer_stop(rq->env->loop, &p->retry);
     for (size_t i = 0; i < PIECES_SLOTS; i++)
         pieces_drop(&p->slot[i]);
+    fetch_detach(&p->asks.reader);
     free(p);
     rq->pieces = NULL;
 }

@@ -469,6 +469,92 @@ Test(sim_pieces, no_body_is_mixed_from_two_versions)
     }
 }
 
+/* Where the first piece is missing, the head waits for it. */
+Test(sim_pieces, a_version_that_is_no_more_is_not_begun)
+{
+    static const struct {
+        const char *fields, *range;
+        int status;
+    } others[] = {
+        {"cache-control: max-age=3600\netag: \"v2\"", "bytes 0-1048575/1323065", 206},
+        {"cache-control: max-age=3600\netag: \"v2\"", NULL, 200},
+        {"", NULL, 404},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        world_t *w = pieces_world();
+        stored(w, FRESH);
+        drops(w, 0);
+        world_client_t *c = world_get(w, 0, "/a", NULL);
+        world_disk(w);
+        cr_assert(w->calls == 2 && !c->head);
+        char lines[256];
+        snprintf(lines, sizeof lines, "%s%s%s", others[i].fields, others[i].range != NULL ? "\ncontent-range: " : "",
+                 others[i].range != NULL ? others[i].range : "");
+        world_head(w, world_last_call(w), others[i].status, lines, others[i].range != NULL ? SLICE : LENGTH);
+        world_run(w);
+        world_disk(w);
+        cr_assert(w->calls == 3 && !c->head, "case %zu: what is stored is dropped", i);
+        cr_expect(!fields_has(&world_last_call(w)->fields, SPAN("range")));
+        answers(w, "cache-control: max-age=3600\netag: \"v2\"", 'A');
+        is(c, 200, 0, LENGTH, 'A');
+        cr_expect(world_says(c, "cache-status", "sim-1; fwd=uri-miss; fwd-status=200; stored"), "%.*s",
+                  SPAN_ARG(world_field(c, "cache-status")));
+        is(gets(w, 0, NULL), 200, 0, LENGTH, 'A');
+        world_free(w);
+    }
+}
+
+/* A range whose first piece is there, and a later one was never fetched: what the client gets is of one version, and
+ * whole. */
+Test(sim_pieces, a_range_of_another_version_is_answered_from_that)
+{
+    world_t *w = world_open(&(world_options_t){
+        .disk = true,
+        .more =
+            "memory: {size: 8MiB, max_object: 256KiB}\ndisk: {path: unused, size: 64MiB, wait: 10s, slice: 256KiB}"});
+    world_client_t *c = world_get(w, 0, "/a", "range: bytes=1310720-");
+    world_disk(w);
+    brings(w, 5 * PIECE_BYTES, LENGTH, 'a', FRESH);
+    is(c, 206, 5 * PIECE_BYTES, LENGTH, 'a');
+    c = world_get(w, 0, "/a", "range: bytes=0-9");
+    world_disk(w);
+    asked(w, "bytes=0-262143", "\"v1\"");
+    brings(w, 0, PIECE_BYTES, 'a', FRESH);
+    is(c, 206, 0, 10, 'a');
+    is(gets(w, 1, "range: bytes=100-200000"), 206, 100, 200001, 'a');
+    cr_expect_eq(gets(w, 1, "if-none-match: \"v1\"")->status, 304);
+    cr_assert_eq(w->calls, 2, "nothing is missing for those");
+    c = world_get(w, 0, "/a", "range: bytes=200000-700000");
+    world_disk(w);
+    cr_assert(w->calls == 3 && !c->head);
+    asked(w, "bytes=262144-524287", "\"v1\"");
+    world_leave(w, world_get(w, 1, "/a", "range: bytes=200000-700000"));
+    world_head(w, world_last_call(w), 200, "cache-control: max-age=3600\netag: \"v2\"", LENGTH);
+    world_run(w);
+    world_disk(w);
+    cr_assert(w->calls == 4 && !c->head);
+    answers(w, "cache-control: max-age=3600\netag: \"v2\"", 'A');
+    is(c, 206, 200000, 700001, 'A');
+    is(gets(w, 0, NULL), 200, 0, LENGTH, 'A');
+    world_free(w);
+}
+
+Test(sim_pieces, what_can_not_be_had_at_all_is_an_error_and_not_a_cut)
+{
+    world_t *w = pieces_world();
+    stored(w, FRESH);
+    drops(w, 4);
+    world_client_t *c = world_get(w, 0, "/a", "range: bytes=1100000-1100009");
+    world_disk(w);
+    while (!c->done && world_last_call(w)->open)
+        world_end(w, world_last_call(w), UPSTREAM_FIRST_BYTE_TIMEOUT);
+    cr_expect(c->done && !c->aborted && c->status == 504, "%d", c->status);
+    cr_expect(world_says(c, "cache-status", "fwd=partial; detail=http_response_timeout"), "%.*s",
+              SPAN_ARG(world_field(c, "cache-status")));
+    is(gets(w, 0, "range: bytes=0-9"), 206, 0, 10, 'a');
+    world_free(w);
+}
+
 Test(sim_pieces, a_server_that_ignores_range_sends_all_of_it)
 {
     world_t *w = pieces_world();
