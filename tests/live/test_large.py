@@ -203,14 +203,9 @@ def test_another_version_is_not_mixed_in():
     origin, node = started()
     part(node, "4194304-4194400", 4194304, 4194401)
     origin.on("/large", ranged('"v2"', FRESH))
-    try:
+    for _ in range(2):  # what is missing is asked for before the head is sent
         r = node.get("/large")
-        assert False, f"a whole of two versions: {r}"
-    except Exception as error:
-        assert not isinstance(error, AssertionError), error
-    time.sleep(0.3)
-    r = node.get("/large")
-    assert r["etag"] == '"v2"' and r.body == content(0, SIZE)
+        assert r.status == 200 and r["etag"] == '"v2"' and r.body == content(0, SIZE), r
 
 
 def test_a_kill_in_the_middle_leaves_nothing():
