@@ -20,7 +20,7 @@
 #include "edge/base/mem.h"
 #include "purge/journal_lmdb.h"
 
-enum { JOURNAL_RETRY = 1, JOURNAL_PRUNE_EVERY = 10 * MSEC_PER_SEC };
+enum { JOURNAL_RETRY = MSEC_PER_SEC, JOURNAL_PRUNE_EVERY = 10 * MSEC_PER_SEC };
 
 typedef struct queued {
     list_t link;
@@ -38,8 +38,9 @@ struct journal {
     pthread_t thread;
     bool started;
     pthread_mutex_t mutex; /* guards the rest but the atomics */
-    pthread_cond_t wake;
+    pthread_cond_t wake, settled;
     list_t queue;
+    uint64_t posted, gone; /* items, ever: that came, and that are in the queue no more (nor in the writer's hands) */
     bool stopping;
     /* what the backlog lost to its ceiling */
     ledger_marks_t lost;
@@ -66,6 +67,7 @@ err_t journal_open(const char *directory, size_t max_values, journal_t **out, le
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&j->wake, &attr);
+    pthread_cond_init(&j->settled, &attr);
     pthread_condattr_destroy(&attr);
     pthread_mutex_init(&j->mutex, NULL);
     list_init(&j->queue);
@@ -129,6 +131,7 @@ static void journal_give_up_oldest(journal_t *j)
             j->lost_cursor_set = true;
         }
         list_remove(&q->link);
+        j->gone++;
         backlog -= q->bytes;
         free(q);
     }
@@ -142,6 +145,7 @@ void journal_post(journal_t *j, const journal_item_t *item)
     bool closed = j->stopping;
     if (!closed) {
         list_push_back(&j->queue, &q->link);
+        j->posted++;
         if (atomic_fetch_add(&j->backlog, q->bytes) + q->bytes > JOURNAL_MAX_BACKLOG)
             journal_give_up_oldest(j);
         pthread_cond_signal(&j->wake);
@@ -214,11 +218,34 @@ static int journal_write_batch(journal_t *j, list_t *batch, const ledger_marks_t
     return rc;
 }
 
-static void journal_pause(journal_t *j)
+static struct timespec journal_until(msec_t most)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += JOURNAL_RETRY;
+    until.tv_sec += most / MSEC_PER_SEC;
+    until.tv_nsec += most % MSEC_PER_SEC * 1000 * 1000;
+    if (until.tv_nsec >= 1000 * 1000 * 1000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000 * 1000 * 1000;
+    }
+    return until;
+}
+
+bool journal_settle(journal_t *j, msec_t most)
+{
+    struct timespec until = journal_until(most);
+    pthread_mutex_lock(&j->mutex);
+    uint64_t all = j->posted;
+    while (j->gone < all && !j->stopping && pthread_cond_timedwait(&j->settled, &j->mutex, &until) == 0)
+        ;
+    bool done = j->gone >= all;
+    pthread_mutex_unlock(&j->mutex);
+    return done;
+}
+
+static void journal_pause(journal_t *j)
+{
+    struct timespec until = journal_until(JOURNAL_RETRY);
     while (!j->stopping && pthread_cond_timedwait(&j->wake, &j->mutex, &until) == 0)
         ;
 }
@@ -234,10 +261,11 @@ static void *journal_run(void *arg)
             break;
         list_t batch;
         list_init(&batch);
-        size_t bytes = 0;
+        size_t bytes = 0, count = 0;
         while (!list_empty(&j->queue) && bytes < JOURNAL_BATCH) {
             queued_t *q = LIST_ITEM(list_pop_front(&j->queue), queued_t, link);
             bytes += q->bytes;
+            count++;
             list_push_back(&batch, &q->link);
         }
         ledger_marks_t lost = j->lost;
@@ -259,6 +287,8 @@ static void *journal_run(void *arg)
         }
         pthread_mutex_lock(&j->mutex);
         if (rc == 0) {
+            j->gone += count;
+            pthread_cond_broadcast(&j->settled);
             if (lost.hard == j->lost.hard && lost.strict == j->lost.strict) {
                 j->lost = (ledger_marks_t){0};
                 j->lost_cursor_set = false;
@@ -298,6 +328,7 @@ void journal_stop(journal_t *j)
     pthread_mutex_lock(&j->mutex);
     j->stopping = true;
     pthread_cond_signal(&j->wake);
+    pthread_cond_broadcast(&j->settled);
     pthread_mutex_unlock(&j->mutex);
     if (j->started)
         pthread_join(j->thread, NULL);
@@ -318,6 +349,7 @@ void journal_close(journal_t *j)
         free(LIST_ITEM(n, queued_t, link));
     journal_lmdb_close(&j->file);
     pthread_cond_destroy(&j->wake);
+    pthread_cond_destroy(&j->settled);
     pthread_mutex_destroy(&j->mutex);
     free(j);
 }

@@ -3,8 +3,8 @@
  * survives kill -9 and a power cut. Effect and cursor of a batch are one item, so they are on disk together or not at
  * all.
  *
- * Threads: journal_post and journal_backlog from any thread; journal_receipt and journal_records too, but they read the
- * file: never on an event loop. Items are written in the order of their posts. */
+ * Threads: journal_post and journal_backlog from any thread; journal_receipt, journal_records and journal_settle too,
+ * but they wait for the file: never on an event loop. Items are written in the order of their posts. */
 #ifndef BRINK_PURGE_JOURNAL_H
 #define BRINK_PURGE_JOURNAL_H
 
@@ -82,6 +82,8 @@ void journal_close(journal_t *j);
 
 void journal_post(journal_t *j, const journal_item_t *item);
 size_t journal_backlog(const journal_t *j); /* bytes that wait */
+/* Waits until what was posted before is on disk, `most` at most; false: it isn't. */
+bool journal_settle(journal_t *j, msec_t most);
 uint64_t journal_errors(const journal_t *j);
 
 bool journal_has_cursor(journal_t *j, journal_cursor_t *out); /* as loaded */

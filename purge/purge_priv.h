@@ -142,6 +142,8 @@ struct purge {
     msec_t disconnected_since;
     size_t probes, probes_missing;
     stream_id_t probe_best;
+    stream_id_t ended; /* the cursor when the stream had last been read to its end, or Redis was connected to */
+    bool probe_common; /* something of before that is there: only the end was lost */
     stream_info_t probe_info;
     repeat_t *repeats; /* a ring of PURGE_REPEATS */
     size_t repeats_n;  /* so far */

@@ -13,7 +13,7 @@
  *
  * Gaps are not: whoever reads the stream after a loss finds one itself. Except where the loss was only of the end: a
  * node that was away since before it finds nothing missing, so the latest lost gap is entered again, which covers all
- * earlier ones. */
+ * earlier ones. (What others have entered again by the time this node looks says nothing of the end.) */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,6 +26,7 @@ enum {
     STREAM_BLOCK = 1000,
     STREAM_BLOCK_SOON = 50, /* as long as it isn't known whether that is all */
     STREAM_PROBES = 2000,
+    STREAM_SETTLE = 1000, /* ms that a loss, which is rare, waits for the disk */
     STREAM_BACKLOG = 8 * 1024 * 1024
 };
 
@@ -147,6 +148,7 @@ static void stream_at_end(purge_t *p)
     if (!p->trusted)
         channel_ask(p);
     p->disconnected_since = 0;
+    p->ended = purge_cursor_id(p);
     apply_passed(p);
     if (stream_id_cmp(p->receipt_of, purge_cursor_id(p)) != 0)
         receipts_applied(p);
@@ -234,7 +236,7 @@ static void stream_probes_done(purge_t *p)
     memcpy(p->cursor.at.run_id, p->stream_conn.run_id, sizeof p->cursor.at.run_id);
     p->added_unknown = true;
     apply_cursor(p);
-    if (p->probe_gap != NULL && (p->probe_best.ms != 0 || p->probe_best.seq != 0)) {
+    if (p->probe_gap != NULL && p->probe_common) {
         apply_lost(p, p->probe_gap);
         apply_enqueue(p, p->probe_gap);
     } else {
@@ -255,6 +257,8 @@ static void stream_probed(void *ctx, const redisReply *r)
     bool there = r != NULL && r->type == REDIS_REPLY_ARRAY && r->elements == 1;
     if (there && stream_id_cmp(b->id, p->probe_best) > 0)
         p->probe_best = b->id;
+    if (there && stream_id_cmp(b->id, p->ended) <= 0)
+        p->probe_common = true;
     const stream_info_t *info = &p->probe_info;
     bool trimmed = info->first.ms != 0 && stream_id_cmp(b->id, info->first) < 0 && info->entries_added > info->length;
     if (r != NULL && !there && !trimmed && apply_is_gap(span_of(b->d->json, b->d->json_n))) {
@@ -337,6 +341,7 @@ static void stream_lost(purge_t *p, const stream_info_t *info)
     receipts_lost(p);
     p->probe_info = *info;
     p->probe_best = (stream_id_t){0, 0};
+    p->probe_common = false;
     p->probes_missing = p->probes = 0;
     apply_pending_free(p->probe_gap);
     p->probe_gap = NULL;
@@ -344,6 +349,7 @@ static void stream_lost(purge_t *p, const stream_info_t *info)
     stream_unsettle(p);
     probe_list_t *l = mem_zalloc(sizeof *l);
     l->p = p;
+    journal_settle(p->journal, STREAM_SETTLE); /* also what was applied just now */
     journal_records(p->journal, stream_collect, l);
     size_t n = l->n < STREAM_PROBES ? l->n : STREAM_PROBES;
     p->probes = n + (l->gap != NULL);
@@ -387,7 +393,7 @@ static void stream_checked(void *ctx, const redisReply *r)
     if (at == NULL)
         return;
     bool same = strcmp(p->cursor.at.run_id, p->stream_conn.run_id) == 0;
-    stream_id_t cursor = purge_cursor_id(p);
+    stream_id_t cursor = p->ended = purge_cursor_id(p);
     if (!p->has_cursor) {
         stream_first(p, &info);
         return;

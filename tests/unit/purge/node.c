@@ -1,14 +1,18 @@
 #include "node.h"
 
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <hiredis/hiredis.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,14 +33,31 @@ static void test_remove(const char *dir)
     cr_assert_eq(system(cmd), 0);
 }
 
+/* Below the ephemeral range, so that no outgoing connection sits on it while the server is away; a lock file is held on
+ * it, as the live tests do it (tests/live/processes.py). */
 static int test_free_port(void)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    cr_assert(bind(fd, (struct sockaddr *)&a, n) == 0 && getsockname(fd, (struct sockaddr *)&a, &n) == 0);
-    close(fd);
-    return ntohs(a.sin_port);
+    char path[64];
+    int n = snprintf(path, sizeof path, "/tmp/brink-ports-%u", (unsigned)getuid());
+    mkdir(path, 0777);
+    for (int i = 0; i < 2000; i++) {
+        uint16_t chance;
+        cr_assert_eq(getrandom(&chance, sizeof chance, 0), (ssize_t)sizeof chance);
+        int port = 12000 + chance % 20000;
+        snprintf(path + n, sizeof path - (size_t)n, "/%d", port);
+        int lock = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666), fd = socket(AF_INET, SOCK_STREAM, 0);
+        struct sockaddr_in to = {
+            .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        bool ours =
+            lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) == 0 && bind(fd, (struct sockaddr *)&to, sizeof to) == 0;
+        close(fd);
+        if (ours)
+            return port;
+        if (lock >= 0)
+            close(lock);
+    }
+    cr_assert(false, "no free port");
+    return 0;
 }
 
 void test_redis_start(test_redis_t *r)
@@ -231,6 +252,28 @@ test_answer_t *test_node_receipt(test_node_t *n, const char *id)
     test_answer_t *a = calloc(1, sizeof *a);
     purge_receipt(n->p, span_str(id), test_answered, a);
     TEST_WAIT(atomic_load(&a->come));
+    return a;
+}
+
+static bool test_node_all_have(const test_answer_t *a)
+{
+    for (size_t i = 0; i < a->o.nodes_n; i++)
+        if (a->nodes[i].live && a->nodes[i].applied_ms < 0)
+            return false;
+    return a->o.in_redis;
+}
+
+test_answer_t *test_node_everywhere(test_node_t *n, const char *json)
+{
+    char fleet[512];
+    int some = (int)strlen(json) - 1;
+    snprintf(fleet, sizeof fleet, "%.*s,\"wait\":\"fleet\"}", some, json);
+    test_answer_t *a = test_node_purge(n, fleet);
+    if (a->o.err == ERR_OK && a->o.in_redis)
+        return a;
+    char id[sizeof a->o.id];
+    snprintf(id, sizeof id, "%s", a->o.id);
+    TEST_WAIT((free(a), a = test_node_receipt(n, id), test_node_all_have(a)));
     return a;
 }
 

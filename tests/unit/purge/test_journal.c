@@ -212,6 +212,40 @@ Test(journal, collapse_and_compaction_are_on_disk)
     test_node_drop(&n);
 }
 
+static bool count_record(void *ctx, const journal_record_t *r)
+{
+    (void)r;
+    ++*(int *)ctx;
+    return true;
+}
+
+Test(journal, what_was_posted_can_be_waited_for)
+{
+    enum { ROUNDS = 50 };
+    test_node_t n;
+    char err[256];
+    journal_t *j;
+    ledger_t *l;
+    test_node_init(&n, "edge-1", NULL);
+    cr_assert_eq(journal_open(n.dir, 0, &j, &l, err, sizeof err), ERR_OK);
+    journal_record_t r = {.number = 1, .json = SPAN("{}")};
+    journal_post(j, &(journal_item_t){.record = &r});
+    cr_assert_not(journal_settle(j, 50), "nobody writes yet");
+    cr_assert_eq(journal_start(j), ERR_OK);
+    for (int i = 1; i <= ROUNDS; i++) {
+        int count = 0;
+        cr_assert(journal_settle(j, 20 * MSEC_PER_SEC));
+        cr_assert_eq(journal_records(j, count_record, &count), ERR_OK);
+        cr_assert_eq(count, i);
+        r.number++;
+        journal_post(j, &(journal_item_t){.record = &r});
+    }
+    journal_stop(j);
+    journal_close(j);
+    ledger_free(l);
+    test_node_drop(&n);
+}
+
 Test(journal, a_full_disk_is_said_and_nothing_is_forgotten)
 {
     test_node_t n;
