@@ -21,7 +21,7 @@ import socket
 import threading
 import time
 
-from processes import running
+from processes import free_port, running
 
 LINGER_RST = b"\1\0\0\0\0\0\0\0"
 
@@ -30,8 +30,8 @@ class Fault:
     def __init__(self, target, scheme="http", host="127.0.0.1"):
         self.target, self.mode, self.args = target, "pass", {}
         self.connections, self.open, self.lock = 0, set(), threading.Lock()
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.port = self.listener.getsockname()[1]
+        self.port = free_port()  # which nobody takes while "refuse" leaves it
+        self.listener = socket.create_server(("127.0.0.1", self.port), backlog=256)
         self.url = f"{scheme}://{host}:{self.port}"
         self.over = False
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()

@@ -230,18 +230,18 @@ def test_publish():
     origin, shield, edge = tiers(redis)
     filled(edge, "/p", "/other")
     assert redis.publish("product:123") == 2
-    eventually("purged on edge and shield", lambda: body(edge) == b"2", timeout=5)
+    eventually("purged on edge and shield", lambda: body(edge) == b"2")
     # It is in the stream, once: who was away finds it there.
     eventually("recorded", lambda: any("product:123" in fields.get("purge", "") for _, fields in redis.client.xrange("brink:purge")))
     time.sleep(1.5)
     assert sum("product:123" in f.get("purge", "") for _, f in redis.client.xrange("brink:purge")) == 1
     assert body(edge) == b"2", "the stream's entry purged a second time"
     redis.publish("http://test.example/other")
-    eventually("by URL", lambda: body(edge, "/other") != b"1", timeout=5)
+    eventually("by URL", lambda: body(edge, "/other") != b"1")
     redis.publish('{"tags": ["product:123"], "soft": false}')
-    eventually("by JSON", lambda: body(edge) == b"3", timeout=5)
+    eventually("by JSON", lambda: body(edge) == b"3")
     redis.publish("product:123")
-    eventually("the same message again is another purge", lambda: body(edge) == b"4", timeout=5)
+    eventually("the same message again is another purge", lambda: body(edge) == b"4")
 
 
 def test_publish_is_heard_by_all_and_garbage_is_survived():
@@ -256,7 +256,7 @@ def test_publish_is_heard_by_all_and_garbage_is_survived():
         redis.xadd(junk)
     redis.cli("XADD", "brink:purge", "*", "other", "field")
     redis.xadd({"tags": ["products"]})
-    eventually("still listening", lambda: body(node) != b"1", timeout=5)
+    eventually("still listening", lambda: body(node) != b"1")
     assert node.process.alive
 
 
@@ -265,14 +265,16 @@ def test_api_through_the_stream():
     origin, shield, edge = tiers(redis)
     filled(edge, "/p")
     answer = edge.purge(tags=["product:123"])
-    assert answer["durable"] == "redis" and re.fullmatch(r"[0-9]+-[0-9]+", answer["id"]), answer
     assert body(edge) == b"2", "in force on the answering node by then, and no older copy from the shield"
+    if answer["durable"] != "redis":  # it took longer than an answer waits for it
+        answer = eventually("it is in the stream", lambda: (lambda j: j if j["durable"] == "redis" else None)(edge.admin(f"/v1/purge/{answer['id']}").json))
+    assert re.fullmatch(r"[0-9]+-[0-9]+", answer["id"]), answer
     entry = redis.client.xrange("brink:purge")[-1]
     assert entry[0] == answer["id"] and json.loads(entry[1]["purge"])["tags"] == ["product:123"] and entry[1]["by"].startswith("edge-1/"), entry
-    r = edge.admin("/v1/purge", "POST", {"tags": ["products"], "wait": "fleet", "timeout": "10s"})
-    assert r.status == 200 and {n["node"] for n in r.json["nodes"]} == {"edge-1", "shield-1"}, r
+    answer = edge.purge_everywhere(tags=["products"])
+    assert {n["node"] for n in answer["nodes"]} == {"edge-1", "shield-1"}, answer
     assert body(edge) == b"3"
-    receipt = shield.admin(f"/v1/purge/{r.json['id']}")
+    receipt = shield.admin(f"/v1/purge/{answer['id']}")
     assert receipt.status == 200 and {n["node"] for n in receipt.json["nodes"]} == {"edge-1", "shield-1"}, receipt
     fields = redis.client.hgetall("brink:purge:node:edge-1")
     assert fields["applied"] and fields["version"] and abs(int(fields["at"]) / 1000 - time.time()) < 60, fields
@@ -294,7 +296,7 @@ def test_xadd_by_anyone():
     origin, shield, edge = tiers(redis)
     filled(edge, "/p")
     redis.xadd({"tags": ["product:123"]})
-    eventually("purged", lambda: body(edge) == b"2", timeout=5)
+    eventually("purged", lambda: body(edge) == b"2")
 
 
 def test_a_node_that_was_away_catches_up():
@@ -366,7 +368,7 @@ def test_redis_is_away_for_a_while():
     assert edge.get("/p").x_cache == "HIT"
     began = time.monotonic()
     answer = edge.purge(tags=["product:123"])
-    assert answer["durable"] == "journal" and time.monotonic() - began < 5, answer
+    assert answer["durable"] == "journal" and time.monotonic() - began < 5 * SLOW, answer
     assert body(edge) == b"2", "in force here, and no older copy from the shield either"
     r = edge.admin("/v1/purge", "POST", {"tags": ["nobody"], "wait": "fleet", "timeout": "500ms"})
     assert r.status == 504 and [n["node"] for n in r.json["nodes"]] == ["edge-1"] and r.json["missing"] == ["shield-1"], r
@@ -389,7 +391,7 @@ def test_redis_hangs():
     redis.pause()
     began = time.monotonic()
     answer = node.purge(tags=["product:123"])
-    assert time.monotonic() - began < 3 and answer["durable"] == "journal", answer
+    assert time.monotonic() - began < 5 * SLOW and answer["durable"] == "journal", answer
     assert body(node) == b"2"
     redis.resume()
     eventually("it reaches the stream", lambda: any("product:123" in f.get("purge", "") for _, f in redis.client.xrange("brink:purge")), timeout=30)
@@ -429,16 +431,17 @@ def test_a_gap_is_not_silent():
     assert node.status()["purge"]["gaps"] >= 1 and node.metric("brink_purge_gaps_total") >= 1
     # An explicit gap by anyone.
     redis.xadd({"gap": True})
-    eventually("validated again", lambda: node.get("/p").x_cache == "REVALIDATED" or source.origin.count("/p") > before + 1, timeout=5)
+    eventually("validated again", lambda: node.get("/p").x_cache == "REVALIDATED" or source.origin.count("/p") > before + 1)
 
 
 def test_redis_absent_at_start():
     redis = Redis()
     redis.stop()
     source = Counting()
+    began = time.monotonic()
     node = Node(origins=[source.origin.url], redis=redis, ready=False, config={"purge": {"start_without_redis": "3s"}})
     r = node.admin("/readyz", token=None)
-    assert r.status == 503, r
+    assert r.status == 503 or time.monotonic() - began > 3, r
     assert body(node) == b"1", "it serves until then"
     eventually("it goes on as after a gap", lambda: node.admin("/readyz", token=None).status == 200, timeout=20)
     redis.start()
