@@ -39,6 +39,7 @@ def test_metrics():
     node.get("/none")
     node.get("/form", method="POST", body=b"x" * 1000)
     node.purge(tags=["t"])
+    eventually("all are counted", lambda: node.metric("brink_request_duration_seconds_count") == 6)
     metrics = node.metrics()
     names = {key.split("{")[0] for key in metrics}
     for name in ("brink_requests_total", "brink_hits_total", "brink_request_duration_seconds_bucket", "brink_request_duration_seconds_sum",
@@ -48,7 +49,6 @@ def test_metrics():
         assert name in names, f"{name} is missing"
     assert node.metric("brink_requests_total", result="hit") == 2 and node.metric("brink_requests_total", result="miss") == 3, [k for k in metrics.items() if "requests_total" in k[0]]
     assert node.metric("brink_hits_total", tier="memory") == 2
-    assert node.metric("brink_request_duration_seconds_count") == 6
     assert node.metric("brink_upstream_duration_seconds_count") == 4
     assert node.metric("brink_bytes_total", direction="in") == 1000 and node.metric("brink_bytes_total", direction="out") > 0
     assert node.metric("brink_upstream_healthy") == 1
@@ -89,11 +89,11 @@ def test_access_log():
         c.get("/a?x=1")
     node.get("/odd%22%5C?q='%00")
     eventually("four lines", lambda: len(node.access()) == 4)
-    lines = sorted(node.access(), key=lambda line: line["time"])  # each worker's lines are in order, those of two needn't be
+    lines = node.access()  # those of two workers come in any order
     text = json.dumps(lines)
     assert "/a?x=1" in text and "127.0.0.1" in text and "test.example" in text and "GET" in text, lines
     statuses = [line.get("status") for line in lines]
-    assert statuses[:3] == [200, 200, 200], lines
+    assert sorted(statuses)[:3] == [200, 200, 200] and sorted(statuses)[3] > 200, lines
     assert sum(any("quoted" in str(v) for v in line.values()) for line in lines) == 1, lines  # two may end in one millisecond
     node.stop()
     assert len(node.access()) == 4

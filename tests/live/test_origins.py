@@ -53,7 +53,7 @@ def test_what_hangs_hurts_only_who_asks_for_it():
     for i in range(4):
         origin.on(f"/hang{i}", lambda r: over.wait(60) and Reply(b"late"))
     origin.on("*", lambda r: Reply(b"quick", headers={"Cache-Control": "no-store"}))
-    patience = {"upstream": {"first_byte_timeout": "1s"}}
+    patience = {"upstream": {"first_byte_timeout": "3s"}}
     shield = Node(origins=[origin.url], name="shield-1", tier=True, config=patience)
     edge = Node(origins=[origin.url], name="edge-1", shield=[shield], config=patience)
     done = threading.Event()
@@ -66,7 +66,7 @@ def test_what_hangs_hurts_only_who_asks_for_it():
             answers.append(edge.get("/quick"))
         return answers
 
-    threading.Timer(3, done.set).start()
+    threading.Timer(4, done.set).start()
     results = together(5, work)
     over.set()
     assert [r.status for r in results[:4]] == [504] * 4, results[:4]
@@ -169,7 +169,7 @@ def test_the_last_is_tried_by_one_at_a_time():
     assert origin.count() - before < 10, f"{origin.count() - before} requests to an origin that is down"
     hole.set()
     origin.on("*", body=b"well")
-    eventually("it is back at once", lambda: node.get("/well").status == 200, timeout=3)
+    eventually("it is back at once", lambda: node.get("/well").status == 200, timeout=5)
 
 
 def test_an_origin_that_is_down_is_seldom_asked_for_what_may_be_served_stale():

@@ -116,7 +116,7 @@ def test_an_origin_that_hangs_is_not_taken_for_a_shield_that_does():
     silent.on("*", gate=gate)
     well.on("*", body=b"ok", headers=FRESH)
     sites = [{"hosts": ["silent.example"], "origins": [silent.url]}, {"hosts": ["well.example"], "origins": [well.url]}]
-    more = {"config": {"upstream": {"first_byte_timeout": "2s"}}, "sites": sites, "workers": 1}
+    more = {"config": {"upstream": {"first_byte_timeout": "4s"}}, "sites": sites, "workers": 1}
     shield = Node(name="shield-1", tier=True, **more)
     edge = Node(name="edge-1", shield=[shield], **more)
     answers = together(6, lambda i: edge.get(f"/{i}", host="silent.example", timeout=60))

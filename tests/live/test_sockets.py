@@ -216,7 +216,7 @@ def test_drain_finishes_what_was_begun():
     h2 = Raw(probe.port, settings=setting(4, 1 << 24))
     h2.send(frame(WINDOW, 0, 0, struct.pack(">I", 1 << 24)))
     h2.request(1, "/p/3000000/10000")
-    time.sleep(0.2)
+    eventually("both are being answered", lambda: probe.stats()["requests"] >= 3)
     assert fetch(probe.port, "/drain").text == "draining"
     assert len(slow.response().body) == 9000000
     assert len(h2.answer(1)[2]) == 3000000

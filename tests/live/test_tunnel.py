@@ -125,8 +125,9 @@ def test_bytes_go_both_ways():
     assert origin.field("upgrade") == "websocket" and origin.field("connection").lower() == "upgrade", origin.heads
     assert origin.field("sec-websocket-key") == KEY and origin.field("x-forwarded-for") == "127.0.0.1", origin.heads
     assert node.metric("brink_tunnels_opened_total") == 2
-    lines = [line for line in node.access() if line["status"] == 101]
-    assert len(lines) == 2 and all(line["bytes"] >= 200_300 for line in lines), lines
+    logged = lambda: [line for line in node.access() if line["status"] == 101]
+    lines = eventually("both are logged", lambda: len(logged()) == 2 and logged())
+    assert all(line["bytes"] >= 200_300 for line in lines), lines
     assert node.metric("brink_requests_in_flight") == 0
     assert node.metric("brink_upstream_requests_total", status="101") == 2
 
@@ -356,11 +357,11 @@ def test_requests_behind_an_upgrade_are_requests():
 
 def test_idle_tunnels_end():
     origin = Tunnels(echo)
-    node = Node(origins=[origin.url], workers=1, config={"upstream": {"tunnel_timeout": "1s", "idle_timeout": "200ms", "total_timeout": "1s"}})
+    node = Node(origins=[origin.url], workers=1, config={"upstream": {"tunnel_timeout": "2s", "idle_timeout": "200ms", "total_timeout": "1s"}})
     with opened(node) as c:
         began = time.monotonic()
-        for _ in range(5):
-            time.sleep(0.5)
+        for _ in range(7):
+            time.sleep(0.4)
             c.send(b"x")
             assert read(c, 1) == b"x"
         assert time.monotonic() - began > 2
@@ -414,10 +415,17 @@ def test_they_count_among_what_is_in_flight():
 
 def test_a_stop_leaves_them_the_drain_time():
     origin = Tunnels(echo)
-    node = Node(origins=[origin.url], workers=1, config={"drain": "2s"})
+    node = Node(origins=[origin.url], workers=1, config={"drain": "4s"})
+
+    def refused():
+        try:
+            node.conn().close()
+        except ConnectionRefusedError:
+            return True
+
     with opened(node) as c, opened(node) as busy:
         stop = Later(node.stop)
-        time.sleep(0.7)
+        eventually("it is stopping", refused)
         c.send(b"still here")
         assert read(c, 10) == b"still here"
         began = time.monotonic()

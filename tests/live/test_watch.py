@@ -112,17 +112,23 @@ def test_log_command():
         assert right in said(node, "log", *arguments, code=2), arguments
     assert said(node, "log", "--status", "0") == "" and said(node, "log", "--last", "1", "--cache", "miss").count("\n") == 1
     follower = ctl(node, "log", "--follow", "--json", "--last", "0", "--cache", "HIT")
+    lines = []
+
+    def read():
+        for line in follower.stdout:
+            lines.append(json.loads(line)["target"])
+
+    reader = Later(read)
     try:
-        time.sleep(0.5)
-        for _ in range(3):
-            node.get("/a")
-        for _ in range(3):
-            assert json.loads(follower.stdout.readline())["target"] == "/a"
-        node.get("/b")
-        assert json.loads(follower.stdout.readline())["target"] == "/b"
+        eventually("it follows", lambda: node.get("/early") and "/early" in lines, step=0.1)
+        for path in ("/a", "/a", "/a", "/b"):
+            node.get(path)
+        eventually("all of them", lambda: [line for line in lines if line != "/early"] == ["/a", "/a", "/a", "/b"])
     finally:
         follower.kill()
-        follower.communicate()
+        follower.wait()
+        reader.result()
+        follower.stdout.close(), follower.stderr.close()
 
 
 def test_top():

@@ -240,8 +240,8 @@ def test_budgets_are_a_second_not_a_life():
     """A client that sends a few of each for long is no flood."""
     probe = Probe()
     c = Raw(probe.port)
-    for _ in range(5):
-        c.send(frame(PING, payload=b"12345678") * 50 + frame(PRIORITY, 0, 1, b"\0\0\0\0\x10") * 50 + frame(0xbe) * 20)
+    for _ in range(5):  # 300 in all, and as the machine may deliver them late, 180 of three rounds are within the budget
+        c.send(frame(PING, payload=b"12345678") * 25 + frame(PRIORITY, 0, 1, b"\0\0\0\0\x10") * 25 + frame(0xbe) * 10)
         time.sleep(1.05)
     c.request(1)
     assert c.answer(1)[0] == 200

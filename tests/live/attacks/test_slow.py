@@ -193,13 +193,13 @@ def held_up(node, socks, drip, most):
                     return
     dripper = threading.Thread(target=dripping, daemon=True)
     dripper.start()
-    during = good_clients(node)
+    during = min(good_clients(node) for _ in range(3))  # what else the machine does holds up some; who drips would hold up all
     stop.set()
     dripper.join(10)
     for sock in socks:
         sock.close()
     eventually("they are gone", lambda: node.metric("brink_connections") < 50, timeout=30)
-    after = good_clients(node)
+    after = min(good_clients(node) for _ in range(3))
     # twice as long, and what a busy machine may add
     assert during < 2 * after + most * SLOW, f"p99 {during * 1000:.2f} ms with, {after * 1000:.2f} ms without"
 
