@@ -81,6 +81,7 @@ Test(memory, a_budget_that_is_being_sent_is_held_back_later)
     store_unreserve(s, most);
     node_memory_tick(&m, BUDGET + NODE_MEMORY_FREE + 8 * MIB, 2 * TURN);
     cr_expect_eq(m.held, BUDGET / NODE_MEMORY_MOST);
+    store_unreserve(s, m.held);
     store_close(s);
 }
 
@@ -98,5 +99,6 @@ Test(memory, what_is_resident_settles)
     }
     cr_expect_leq(high, budget + 64 * MIB, "%llu MiB over", (unsigned long long)(high - budget) / MIB);
     cr_expect_geq(budget - m.held, budget * 85 / 100);
+    store_unreserve(s, m.held);
     store_close(s);
 }
