@@ -40,6 +40,7 @@ static bool fetch_fsm_expects_body(method_t m)
 enum {
     FETCH_LEAST = 20,            /* ms: what can't be a try any more */
     FETCH_LATE = 2,              /* ms: an attempt's own timeout comes first, and says more */
+    FETCH_UPLOAD = 1000,         /* bytes a ms: at least so fast a shield is expected to pass a body on */
     FETCH_TRANSIT = MSEC_PER_SEC /* what an edge waits longer than its shield may for an origin */
 };
 
@@ -61,7 +62,8 @@ msec_t fetch_fsm_patience(const fetch_t *f)
 {
     const conf_upstream_t *u = &upstreams_conf(f->spec.upstreams)->upstream;
     bool shield = f->hop.kind == ROUTE_SHIELD;
-    return fetch_fsm_at_most(f, u->first_byte_timeout + (shield ? u->connect_timeout + FETCH_TRANSIT : 0));
+    msec_t upload = (msec_t)(f->spec.body.n / FETCH_UPLOAD);
+    return fetch_fsm_at_most(f, u->first_byte_timeout + (shield ? u->connect_timeout + FETCH_TRANSIT + upload : 0));
 }
 
 void fetch_fsm_start(fetch_t *f, const fields_t *fields, const upstream_events_t *events, msec_t delay)

@@ -31,6 +31,7 @@ typedef struct upstream_curl_call {
     head_t head;
     loop_timer_t timer; /* first byte, then idle */
     msec_t connect_timeout, first_byte_timeout, idle_timeout, total_timeout, began, active;
+    curl_off_t uploaded;
     bool delayed, had_head, cancelled, paused, bodiless;
     upstream_tls_t *tls;   /* asked how it ended, where the body ends with the connection; else NULL */
     upstream_result_t why; /* set before a callback aborts the transfer */
@@ -90,6 +91,18 @@ static int upstream_curl_on_ready(void *data, char *ip, char *local_ip, int port
         return CURL_PREREQFUNC_ABORT;
     loop_timer_start(c->client->base.loop, &c->timer, c->first_byte_timeout);
     return CURL_PREREQFUNC_OK;
+}
+
+/* As long as the request moves, nobody waits for the answer yet. */
+static int upstream_curl_on_progress(void *data, curl_off_t down_all, curl_off_t down, curl_off_t up_all, curl_off_t up)
+{
+    upstream_curl_call_t *c = data;
+    (void)down_all, (void)down, (void)up_all;
+    if (!c->cancelled && !c->had_head && up > c->uploaded) {
+        c->uploaded = up;
+        loop_timer_start(c->client->base.loop, &c->timer, c->first_byte_timeout);
+    }
+    return 0;
 }
 
 static size_t upstream_curl_on_header(char *p, size_t size, size_t n, void *data)
@@ -478,8 +491,13 @@ static upstream_call_t *upstream_curl_start(upstream_t *base, const upstream_req
     curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, upstream_curl_on_body);
     curl_easy_setopt(e, CURLOPT_WRITEDATA, c);
     upstream_curl_message(c, r);
-    if (r->has_body && r->body.n > 0) /* a server that answers without having read it may take it for the next request */
+    if (r->has_body && r->body.n > 0) {
+        /* a server that answers without having read it may take it for the next request */
         curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L);
+        curl_easy_setopt(e, CURLOPT_XFERINFOFUNCTION, upstream_curl_on_progress);
+        curl_easy_setopt(e, CURLOPT_XFERINFODATA, c);
+        curl_easy_setopt(e, CURLOPT_NOPROGRESS, 0L);
+    }
     if (r->once) /* libcurl sends again by itself when a kept connection turns out to be closed */
         curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
     list_init(&c->job.link);

@@ -138,5 +138,51 @@ def test_all_bodies_together_have_a_ceiling():
     eventually("there is room again", lambda: node.get("/up", method="POST", body=b"x" * 1_900_000, host=LARGE).status == 200)
 
 
+class SlowReader:
+    """An origin behind a thin line: takes a body at some 5 MB/s, then answers how much it was."""
+
+    def __init__(self):
+        self.listener = socket.socket()
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        self.listener.bind(("127.0.0.1", 0))
+        self.listener.listen(5)
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.asked = 0
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            sock, _ = self.listener.accept()
+            self.asked += 1
+            threading.Thread(target=self.take, args=(sock,), daemon=True).start()
+
+    def take(self, sock):
+        with sock:
+            got = b""
+            while b"\r\n\r\n" not in got:
+                got += sock.recv(65536)
+            head, rest = got.split(b"\r\n\r\n", 1)
+            length, n, piece = int(re.search(rb"(?i)content-length: (\d+)", head)[1]), len(rest), b"x"
+            while n < length and piece:
+                piece = sock.recv(131072)
+                n += len(piece)
+                time.sleep(len(piece) / 5e6)
+            try:
+                sock.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(str(n))}\r\n\r\n{n}".encode())
+            except OSError:  # given up meanwhile
+                pass
+
+
+def test_an_upload_that_moves_is_waited_for():
+    """The time for the first byte of an answer begins when the request has been sent, however long that takes."""
+    origin, body = SlowReader(), b"x" * 25_000_000
+    more = {"site": {"max_body": "64MiB"}, "config": {"upstream": {"first_byte_timeout": "3s", "connect_timeout": "1s"}}}
+    shield = Node(origins=[origin.url], name="shield-1", tier=True, **more)  # the edge's line to it is thick
+    nodes = [Node(origins=[origin.url], **more), Node(origins=[origin.url], shield=[shield], **more)]
+    for r in [later.result() for later in [Later(node.get, "/up", method="POST", body=body, timeout=60) for node in nodes]]:
+        assert (r.status, r.body) == (200, b"25000000"), r
+    assert origin.asked == 2
+
+
 if __name__ == "__main__":
     main()
