@@ -39,6 +39,7 @@ static void node_limits(const conf_t *conf, unsigned workers, serve_limits_t *ou
     out->header_bytes = l->header_bytes + (conf->tier.present ? FIELDS_MAX_ADDED_BYTES : 0);
     out->header_count = l->header_count + (conf->tier.present ? FIELDS_MAX_ADDED : 0);
     out->target_bytes = l->target_bytes;
+    out->head_bytes = (l->header_memory + workers - 1) / workers;
     out->body_bytes = (l->body_memory + workers - 1) / workers;
     out->flood_budget = l->idle_frames;
     out->reset_budget = l->resets;

@@ -96,7 +96,6 @@ typedef struct conf_probe {
     uint32_t status; /* that says it is */
 } conf_probe_t;
 
-
 typedef struct conf_rule conf_rule_t; /* private: precompiled glob and which settings it sets */
 
 typedef struct conf_site {
@@ -234,7 +233,7 @@ typedef struct conf_tls {
 typedef struct conf_limits {
     uint32_t connections, connections_per_address, handshakes, requests;
     msec_t handshake_timeout, header_timeout, body_timeout, idle_timeout, write_timeout;
-    uint64_t header_bytes, target_bytes, body_memory;
+    uint64_t header_bytes, target_bytes, header_memory, body_memory;
     uint32_t header_count, idle_frames, resets, continuations;
 } conf_limits_t;
 

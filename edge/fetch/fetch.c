@@ -28,12 +28,22 @@ static void fetch_unref_owner(void *f)
     fetch_unref(f);
 }
 
-static void fetch_copy_fields(fetch_t *f, fields_t *to, const fields_t *from)
+/* `known`, copied to `copies`: what `from` has of it (in its order) isn't copied again. */
+static void fetch_copy_fields(fetch_t *f, fields_t *to, const fields_t *from, const fields_t *known,
+                              const fields_t *copies)
 {
-    fields_init(to, &f->arena);
+    arena_t *a = &f->message;
+    size_t k = 0;
+    fields_init(to, a);
     for (size_t i = 0; from != NULL && i < from->n; i++) {
-        span_t name = arena_copy(&f->arena, from->v[i].name), value = arena_copy(&f->arena, from->v[i].value);
+        size_t at = k;
+        while (known != NULL && at < known->n && known->v[at].value.p != from->v[i].value.p)
+            at++;
+        bool same = known != NULL && at < known->n && known->v[at].value.n == from->v[i].value.n;
+        span_t name = arena_copy(a, from->v[i].name),
+               value = same ? copies->v[at].value : arena_copy(a, from->v[i].value);
         CHECK(name.p != NULL && value.p != NULL && fields_add(to, name, value) == ERR_OK);
+        k = same ? at + 1 : k;
     }
 }
 
@@ -75,6 +85,7 @@ fetch_t *fetch_new(fetch_deps_t *deps, const fetch_spec_t *spec)
     f->nudge.run = fetch_nudged;
     fetch_route_init(f);
     arena_init(&f->arena, 0);
+    arena_init(&f->message, 0);
     f->started_wall = deps->loop->now.wall;
     f->deps = deps;
     f->store = deps->store;
@@ -82,8 +93,8 @@ fetch_t *fetch_new(fetch_deps_t *deps, const fetch_spec_t *spec)
     f->spec = *spec;
     upstreams_ref(spec->upstreams);
     fetch_copy_key(f, spec->key);
-    fetch_copy_fields(f, &f->request, spec->request);
-    fetch_copy_fields(f, &f->forward, spec->forward);
+    fetch_copy_fields(f, &f->request, spec->request, NULL, NULL);
+    fetch_copy_fields(f, &f->forward, spec->forward, spec->request, &f->request);
     f->spec.key = &f->key;
     f->spec.request = &f->request;
     f->spec.forward = &f->forward;
@@ -91,7 +102,7 @@ fetch_t *fetch_new(fetch_deps_t *deps, const fetch_spec_t *spec)
     f->spec.hops = spec->hops.p != NULL ? arena_copy(&f->arena, spec->hops) : SPAN_NONE;
     f->spec.target = arena_copy(&f->arena, spec->target);
     f->spec.upgrade = spec->upgrade.p != NULL ? arena_copy(&f->arena, spec->upgrade) : SPAN_NONE;
-    f->spec.body = spec->has_body ? arena_copy(&f->arena, spec->body) : SPAN_NONE;
+    f->spec.body = spec->has_body ? arena_copy(&f->message, spec->body) : SPAN_NONE;
     f->spec.range = spec->range.p != NULL ? arena_copy(&f->arena, spec->range) : SPAN_NONE;
     f->object_began = f->oldest = spec->began;
     if (spec->validate != NULL)
@@ -146,6 +157,7 @@ void fetch_unref(fetch_t *f)
     }
     upstreams_unref(f->spec.upstreams);
     arena_release(&f->arena);
+    arena_release(&f->message);
     free(f);
 }
 
@@ -154,6 +166,13 @@ void fetch_publish(fetch_t *f, fetch_phase_t phase)
     loop_timer_stop(f->deps->loop, &f->late);
     f->head_nanos = clock_nanos() - f->started_nanos;
     atomic_store_explicit(&f->phase, phase, memory_order_release);
+}
+
+void fetch_forget_message(fetch_t *f)
+{
+    f->request = f->forward = (fields_t){0};
+    f->spec.body = SPAN_NONE;
+    arena_release(&f->message);
 }
 
 void fetch_settle(fetch_t *f)

@@ -18,6 +18,7 @@ static void fetch_fsm_finish(fetch_t *f)
 {
     f->ended = true;
     f->call = NULL;
+    fetch_forget_message(f); /* who reads slowly shall not hold that, too */
     if (f->pieces == NULL || !f->response.sharable || f->response.passing)
         fetch_settle(f); /* else those who come may still join it, until the disk has what it brought */
     notice_wake(&f->notice);

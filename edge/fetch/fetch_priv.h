@@ -11,9 +11,10 @@ struct fetch {
     notice_t notice;
     fetch_deps_t *deps;
     store_t *store;
-    fetch_spec_t spec; /* with everything it points to copied into the arena or referenced */
+    fetch_spec_t spec; /* with everything it points to copied into the arenas or referenced */
     cache_key_t key;
-    fields_t request, forward;
+    fields_t request, forward; /* in `message`, as is spec.body: until the fetch has ended */
+    arena_t message;
     msec_t started_wall;
     const unsigned *labels; /* of metrics, by the index of its configuration's upstreams */
     arena_t arena;          /* written before the fetch is published, and by its owner while WAITING */
@@ -81,6 +82,8 @@ struct fetch {
 /* fetch.c */
 void fetch_publish(fetch_t *f, fetch_phase_t phase);
 void fetch_settle(fetch_t *f);
+/* Nothing is asked of an upstream any more. */
+void fetch_forget_message(fetch_t *f);
 /* What arrives is for the readers of now alone. */
 void fetch_close(fetch_t *f);
 /* Closed, and the last reader has left (or there never was one). */

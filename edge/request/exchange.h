@@ -53,7 +53,7 @@ struct exchange {
     fields_t
         fields;  /* names lower case, no pseudo fields, framing fields (content-length, transfer-encoding) taken off */
     span_t body; /* whole, already within max_body */
-    bool has_body; /* also an empty one, but for GET and HEAD */
+    bool has_body;       /* also an empty one, but for GET and HEAD */
     span_t peer;         /* client's address as text, without port */
     span_t upgrade;      /* the client's Upgrade (RFC 9110 7.8), where it counts; .p NULL: none */
     int protocol;        /* 10, 11, 20 */

@@ -61,6 +61,7 @@ static void exchange_h2o_dispose(void *p)
         c->telling = NULL;
     arena_release(&e->arena);
     list_remove(&e->link);
+    c->worker->head_bytes -= e->counted;
     c->exchanges--;
     c->worker->exchange_count--;
     if (!e->h2)
@@ -111,7 +112,9 @@ static void exchange_h2o_cut(exchange_h2o_t *e)
         h2o_http2_conn_t *conn = (h2o_http2_conn_t *)req->conn;
         h2o_http2_stream_t *st = H2O_STRUCT_FROM_MEMBER(h2o_http2_stream_t, req, req);
         if (conn->state < H2O_HTTP2_CONN_STATE_IS_CLOSING && st->state != H2O_HTTP2_STREAM_STATE_END_STREAM) {
-            if (e->malformed) /* a macro that wants a constant */
+            if (e->refused) /* the macro doesn't take NO_ERROR, and wants a constant */
+                h2o_http2__encode_rst_stream_frame(&conn->_write.buf, st->stream_id, 0);
+            else if (e->malformed)
                 h2o_http2_encode_rst_stream_frame(&conn->_write.buf, st->stream_id, -H2O_HTTP2_ERROR_PROTOCOL);
             else
                 h2o_http2_encode_rst_stream_frame(&conn->_write.buf, st->stream_id, -H2O_HTTP2_ERROR_INTERNAL);
@@ -227,8 +230,9 @@ static void exchange_h2o_write_block(exchange_h2o_t *e, int status, const fields
         h2o_get_timestamp(&e->conn->worker->context, &e->req->pool, &now);
         v[n++] = (field_t){SPAN("date"), span_of(now.str->rfc1123, H2O_TIMESTR_RFC1123_LEN)};
     }
-    h2_block_write(e->conn, conn, st->stream_id,
-                   &(h2_block_t){.status = status, .v = v, .n = n, .content_length = content_length});
+    h2_block_write(
+        e->conn, conn, st->stream_id,
+        &(h2_block_t){.status = status, .v = v, .n = n, .content_length = content_length, .last = e->refused});
 }
 
 static void exchange_h2o_head_h2(exchange_h2o_t *e, int status, const fields_t *fields, int64_t content_length)
@@ -493,26 +497,35 @@ static void exchange_h2o_informational(exchange_t *x, int status, const fields_t
 
 /* ---- the request ---- */
 
-static void exchange_h2o_refused(exchange_t *x)
-{
-    exchange_h2o_send(x, NULL, 0, EXCHANGE_ABORT);
-}
-
-/* A malformed request over HTTP/2 is a stream error (RFC 9113 8.1.1); the answer before it is for people. */
+/* A malformed request over HTTP/2 is a stream error (RFC 9113 8.1.1); the answer before it is for people. Of any other
+ * the head is all that there is. It ends at once in both cases: the library would wait for a window to say the end. */
 static void exchange_h2o_refuse(exchange_h2o_t *e, int status)
 {
-    static const field_t plain[] = {{{"cache-control", 13}, {"no-store", 8}}};
-    fields_t fields = {(field_t *)plain, 1, 1, NULL};
+    static const field_t plain[] = {{{"cache-control", 13}, {"no-store", 8}}, {{"retry-after", 11}, {"1", 1}}};
+    size_t n = status == 503 ? 2 : 1;
+    fields_t fields = {(field_t *)plain, n, n, NULL};
     serve_refused(e->conn, status, e->x.protocol, e->x.method_name, e->x.target, e->x.authority);
     if (e->h2)
         h2_guard_note_error(e->conn);
     else
         e->req->http1_is_persistent = 0;
     e->malformed = e->h2 && status == 400;
-    if (e->malformed)
-        e->x.on_writable = exchange_h2o_refused;
+    e->refused = e->h2 && !e->malformed;
     exchange_h2o_head(&e->x, status, &fields, e->malformed ? -1 : 0);
-    exchange_h2o_send(&e->x, NULL, 0, e->malformed ? EXCHANGE_MORE : EXCHANGE_FINAL);
+    exchange_h2o_send(&e->x, NULL, 0, e->h2 ? EXCHANGE_ABORT : EXCHANGE_FINAL);
+}
+
+/* A few bytes that name entries of the compression table again are a large head here, and a client that gives no window
+ * makes it stay. So heads have a ceiling, all together: large ones are the first that must wait. */
+static bool exchange_h2o_room(exchange_h2o_t *e)
+{
+    serve_worker_t *w = e->conn->worker;
+    size_t most = w->shared->limits.head_bytes, bytes = e->head_bytes + SERVE_REQUEST_BYTES;
+    if (w->head_bytes + bytes > (e->head_bytes > SERVE_REQUEST_BYTES ? most / 2 : most))
+        return false;
+    e->counted = bytes;
+    w->head_bytes += bytes;
+    return true;
 }
 
 static int exchange_h2o_on_request(h2o_handler_t *handler, h2o_req_t *req)
@@ -533,7 +546,7 @@ static int exchange_h2o_on_request(h2o_handler_t *handler, h2o_req_t *req)
     w->exchange_count++;
     e->x.ops = e->conn->protocol == SERVE_H1 ? &exchange_h2o_ops_clear : &exchange_h2o_ops_framed;
     int status = exchange_request_fill(e, req);
-    if (status == 0 && w->stopping)
+    if (status == 0 && (w->stopping || !exchange_h2o_room(e)))
         status = 503;
     if (status != 0) {
         exchange_h2o_refuse(e, status);

@@ -18,8 +18,10 @@ typedef struct exchange_h2o {
     list_t link; /* in the worker's list */
     h2o_timeout_entry_t timer;
     exchange_later_t later;
+    size_t head_bytes, counted; /* as it came; and what of it is in the worker's sum */
     bool h2, head_done, first_sent, in_flight, no_body, chunked, ended;
     bool malformed;                         /* over HTTP/2: its stream is reset for it */
+    bool refused;                           /* over HTTP/2: answered by a head alone */
     bool dropped;                           /* the server stops and ends it; the path may not know yet */
     char date[H2O_TIMESTR_RFC1123_LEN + 1]; /* empty: the library's own */
     char chunk_head[20];

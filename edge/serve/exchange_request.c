@@ -105,6 +105,8 @@ static int exchange_request_take_fields(exchange_h2o_t *e, h2o_req_t *req)
         return 431;
     e->x.fields.v = arena_alloc(&e->arena, (n > 0 ? n : 1) * sizeof *e->x.fields.v);
     e->x.fields.cap = n;
+    for (size_t i = 0; i < n; i++)
+        e->head_bytes += req->headers.entries[i].name->len + req->headers.entries[i].value.len;
     for (size_t i = 0; i < n; i++) {
         const h2o_header_t *h = &req->headers.entries[i];
         span_t name = span_of(h->name->base, h->name->len), value = span_trim(span_of(h->value.base, h->value.len));
@@ -147,6 +149,7 @@ int exchange_request_fill(exchange_h2o_t *e, h2o_req_t *req)
     e->no_body = x->method == METHOD_HEAD;
     if (!e->h2 && h1_guard_is_last(c) && req->version >= 0x101 && req->upgrade.base != NULL)
         x->upgrade = span_of(req->upgrade.base, req->upgrade.len);
+    e->head_bytes = req->path.len;
     int status = e->h2 ? exchange_request_check_h2(e, req) : 0;
     return status != 0 ? status : exchange_request_take_fields(e, req);
 }

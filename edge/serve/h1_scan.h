@@ -5,8 +5,9 @@
  * and other control characters, a request line with anything but single spaces, targets in none of the four forms,
  * several Host fields or none in HTTP/1.1, Content-Length that is repeated or not digits, Transfer-Encoding other than
  * "chunked", in HTTP/1.0 or beside Content-Length, chunk sizes that are not plain hexadecimal, chunk extensions
- * that end within quotes, chunk data without its CR LF, malformed trailers. 413, 414, 431, 505 for what they stand for; 503 for a body that finds no room. A body that
- * is announced as too large is refused when its head ends, so nobody is told to go on and send it (RFC 9110 10.1.1). */
+ * that end within quotes, chunk data without its CR LF, malformed trailers. 413, 414, 431, 505 for what they stand for;
+ * 503 for a body that finds no room. A body that is announced as too large is refused when its head ends, so nobody is
+ * told to go on and send it (RFC 9110 10.1.1). */
 #ifndef BRINK_SERVE_H1_SCAN_H
 #define BRINK_SERVE_H1_SCAN_H
 

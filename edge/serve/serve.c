@@ -27,6 +27,7 @@ void serve_limits_default(serve_limits_t *l)
         .target_bytes = 16 * 1024,
         .max_body = 8 * 1024 * 1024,
         .body_bytes = 256 * 1024 * 1024,
+        .head_bytes = 256 * 1024 * 1024,
         .flood_budget = 200,
         .reset_budget = 200,
         .continuations = 8,

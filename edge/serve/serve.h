@@ -20,7 +20,10 @@ typedef struct serve_shared serve_shared_t; /* what all workers share: descripto
 typedef struct serve_worker serve_worker_t; /* one a thread: the HTTP library's context and loop, connections, reaper */
 typedef struct serve_watch serve_watch_t;
 
-enum { SERVE_ERROR_MAX = 512 }; /* an `err` buffer of that size holds any sentence of this folder */
+enum {
+    SERVE_ERROR_MAX = 512,     /* an `err` buffer of that size holds any sentence of this folder */
+    SERVE_REQUEST_BYTES = 4096 /* what a request takes at least, and a head that nobody would call large */
+};
 
 /* PEM files. The certificate file holds the chain, leaf first. Two for the same names, one ECDSA and one RSA, are one
  * choice for the client. */
@@ -59,6 +62,9 @@ typedef struct serve_limits {
     size_t target_bytes; /* 16 KiB; beyond 414 */
     size_t max_body;     /* 8 MiB: request bodies are buffered up to this, beyond 413. The largest over all sites */
     size_t body_bytes;   /* 256 MiB: request bodies in memory, a worker; beyond it uploads are cut off */
+    /* 256 MiB: heads of requests in flight, a worker, each with SERVE_REQUEST_BYTES beside. From half of it on only
+     * heads of up to as many bytes are taken, beyond it none: 503. */
+    size_t head_bytes;
     unsigned flood_budget;  /* 200 frames of no use a second and connection, beyond ENHANCE_YOUR_CALM */
     unsigned reset_budget;  /* 200 streams reset by the peer, or by its errors, within 10 s on a connection */
     unsigned continuations; /* 8 CONTINUATION frames a header block */

@@ -134,6 +134,7 @@ struct serve_worker {
     list_t rehook;    /* serve_conn_t.rehook_link: HTTP/1 connections to look at when the turn ends */
     size_t conn_count, exchange_count;
     size_t body_bytes; /* request bodies in memory: counted up as they come, counted anew by each sweep */
+    size_t head_bytes; /* of all exchanges, counted as limits.head_bytes says */
     bool draining, stopping;
     msec_t drain_began;
 
@@ -180,8 +181,8 @@ typedef struct h2_state {
     uint64_t window_updates, requests;
     uint32_t trailer_stream; /* stream whose trailers are being decoded: its fields from trailer_from on are not ours */
     size_t trailer_from;
-    msec_t bodies_began;              /* start of the window in which request bodies must bring something; 0 = none open */
-    uint64_t bodies_came;             /* bytes of them in it */
+    msec_t bodies_began;  /* start of the window in which request bodies must bring something; 0 = none open */
+    uint64_t bodies_came; /* bytes of them in it */
     uint32_t refused[H2_REFUSED_MAX]; /* streams whose bodies were refused last: DATA for them is on its way */
     size_t refused_n;
     h2_head_t head; /* encoder of response heads */

@@ -193,6 +193,37 @@ def test_trailers_do_not_become_fields():
         assert b"x-forged" not in body and b"authorization" not in body
 
 
+def test_large_heads_that_are_held_have_a_ceiling():
+    """A head that is named in a few bytes, and a window of 0 that makes it stay (CVE-2026-49975): large heads come to their ceiling
+    first, small ones are answered on, and when the holders have gone everybody is."""
+    origin = Origin()
+    origin.on("*", lambda r: Reply(b"x" * 1000, headers={"Cache-Control": "max-age=600"}))
+    node = Node([origin.url], workers=1, config={"limits": {"header_memory": "4MiB"}})
+    assert node.get("/a").status == 200
+    large = {"X-Large": "y" * 40000}
+    assert node.get("/a", headers=large).status == 200
+    held = []
+    for n in range(3):
+        c = Raw(node.port, settings=setting(4, 0))
+        for stream in range(1, 200, 2):
+            c.request(stream, f"/{n}/{stream}", extra=[("x-a", "y" * 3900)] * 15)
+        held.append(c)
+    # 62 KiB each: 2 MiB of them
+    eventually("the rest is refused", lambda: node.metric("brink_refused_requests_total") >= 300 - 33)
+    eventually("what was taken is asked for", lambda: origin.count() - 1 >= 30)
+    assert origin.count() - 1 <= 33, origin.count()
+    r = node.get("/a", headers=large)
+    assert r.status == 503 and r["retry-after"] == "1", r
+    with node.h2(tls=False) as h2:
+        assert h2.get("/a").x_cache == "HIT" and h2.get("/b").x_cache == "MISS"
+        r = h2.get("/a", headers=large)
+        assert r.status == 503 and r["retry-after"] == "1", r
+    assert node.get("/a").x_cache == "HIT"
+    for c in held:
+        c.sock.close()
+    eventually("large heads are taken again", lambda: node.get("/a", headers=large).status == 200)
+
+
 def test_cookies_are_joined():
     probe = Probe()
     c = Raw(probe.port)
