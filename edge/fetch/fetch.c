@@ -1,7 +1,9 @@
 /* The life of a fetch as others see it: references, phases, readers. What happens on the wire is in fetch_fsm.c, what
  * becomes of the bytes in fetch_fill.c.
  *
- * A shared fetch goes on without its readers: the next request will want it. One that isn't stored lives for its
+ * A shared fetch goes on without its readers: the next request will want it. But not for a long way that has hardly
+ * begun: else whoever asks for one byte of each of many large things, or hangs up, makes the origin send them all; what
+ * came is kept as a part. One that isn't stored lives for its
  * readers alone; the slowest of them holds it back, and when the last one leaves it is given up. Readers on other loops
  * tell the owner by one message, however many of them have something to tell. */
 #include "edge/fetch/fetch.h"
@@ -14,7 +16,7 @@
 #include "edge/store/piece.h"
 #include "edge/tbl/metrics.h"
 
-enum { FETCH_ARENA_MOST = 1024 * 1024 };
+enum { FETCH_REST = 1024 * 1024 /* bytes that are fetched for nobody */ };
 
 static _Atomic uint64_t fetch_windows; /* bytes of all windows in this process */
 
@@ -59,15 +61,32 @@ static void fetch_copy_key(fetch_t *f, const cache_key_t *k)
     f->key.text = arena_copy(a, k->text);
 }
 
+/* Of a fill that somebody wanted: is much of it still to come, or nobody knows how much? */
+static bool fetch_long(const fetch_t *f)
+{
+    if (!f->filling || !f->had_reader || f->completing || f->spec.range.p != NULL)
+        return false;
+    uint64_t got = body_length(object_body(f->response.object)), all = (uint64_t)f->expected;
+    return f->expected < 0 ? got > FETCH_REST : got < all / 2 && all - got > FETCH_REST;
+}
+
+bool fetch_unwanted(fetch_t *f)
+{
+    pthread_mutex_lock(&f->mutex);
+    bool unwanted = list_empty(&f->readers) && (f->closed || !f->spec.share || fetch_long(f));
+    f->closed |= unwanted; /* nobody shall join what is about to be given up */
+    pthread_mutex_unlock(&f->mutex);
+    return unwanted;
+}
+
 static void fetch_nudged(loop_message_t *m)
 {
     fetch_t *f = CONTAINER_OF(m, fetch_t, nudge);
     pthread_mutex_lock(&f->mutex);
     f->nudged = false;
-    bool given_up = list_empty(&f->readers) && (f->closed || !f->spec.share);
     pthread_mutex_unlock(&f->mutex);
     if (!f->ended) {
-        if (given_up)
+        if (fetch_unwanted(f))
             fetch_fsm_abandon(f);
         else if (f->paused && !fetch_window_full(f))
             fetch_fsm_resume(f);
@@ -192,14 +211,6 @@ void fetch_close(fetch_t *f)
     pthread_mutex_unlock(&f->mutex);
 }
 
-bool fetch_unwanted(fetch_t *f)
-{
-    pthread_mutex_lock(&f->mutex);
-    bool unwanted = f->closed && list_empty(&f->readers);
-    pthread_mutex_unlock(&f->mutex);
-    return unwanted;
-}
-
 fetch_phase_t fetch_phase(const fetch_t *f)
 {
     return (fetch_phase_t)atomic_load_explicit(&f->phase, memory_order_acquire);
@@ -311,6 +322,7 @@ static bool fetch_attach_at(fetch_t *f, fetch_reader_t *r, void (*run)(notice_wa
     bool open = !f->closed;
     if (open)
         list_push_back(&f->readers, &r->link);
+    f->had_reader |= open;
     pthread_mutex_unlock(&f->mutex);
     r->fetch = open ? fetch_ref(f) : NULL;
     return open;

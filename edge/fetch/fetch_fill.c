@@ -453,7 +453,8 @@ static bool fetch_fill_whole(fetch_t *f, upstream_result_t result)
 
 void fetch_fill_end(fetch_t *f, upstream_result_t result)
 {
-    bool cut = result == UPSTREAM_CUT || result == UPSTREAM_CLOSED || result == UPSTREAM_IDLE_TIMEOUT;
+    bool cut = result == UPSTREAM_CUT || result == UPSTREAM_CLOSED || result == UPSTREAM_IDLE_TIMEOUT ||
+               (result == UPSTREAM_ABANDONED && !f->deps->stopping);
     if (f->response.validated) {
         if (result == UPSTREAM_OK && f->response.sharable)
             fetch_fill_commit(f);

@@ -73,9 +73,10 @@ struct fetch {
     loop_message_t nudge;   /* readers → owner: consumed, or gone */
 
     /* ---- readers ---- */
-    pthread_mutex_t mutex; /* guards readers, nudged, closed, slice.piece */
+    pthread_mutex_t mutex; /* guards readers, nudged, had_reader, closed, slice.piece */
     list_t readers;
     bool nudged;
+    bool had_reader;
     bool closed; /* takes no new readers: they would miss the beginning */
 };
 
