@@ -189,7 +189,8 @@ void apply_gap(purge_t *p, const char *why, bool tell_others)
         ledger_entry_t e = {.level = level,
                             .values = &apply_everything,
                             .n = 1,
-                            .outside = purge_has_redis(p),
+                            .outside = purge_has_redis(p) && tell_others,
+                            .gap = purge_has_redis(p) && !tell_others, /* nothing will come back of it */
                             .boot = clock_now().boot};
         position = ledger_append(p->ledger, &e, &item.collapse);
         item.values = &apply_everything;
@@ -200,7 +201,7 @@ void apply_gap(purge_t *p, const char *why, bool tell_others)
     journal_record_t r;
     if (d != NULL) {
         d->position = position;
-        d->outside = level != MARK_NONE;
+        d->outside = level != MARK_NONE && purge_has_redis(p);
         r = apply_record(d);
         item.record = &r;
     }

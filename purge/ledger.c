@@ -252,6 +252,8 @@ void ledger_demand(ledger_t *l, const ledger_subject_t *s, msec_t now_boot, ledg
     CHECK(pthread_rwlock_rdlock(&l->lock) == 0);
     out->cursor = l->cursor;
     msec_t newest = l->outside_n > 0 ? l->outside_boot : -1, boot = -1;
+    if (l->gap && l->gap_boot > newest)
+        newest = l->gap_boot;
     if (invalidated_find(&l->invalidated, s->uri_digest, &boot) != 0 && boot > newest)
         newest = boot;
     span_t host = ledger_uri_host(s->uri), name = ledger_host_name(host);
@@ -395,6 +397,9 @@ uint64_t ledger_append(ledger_t *l, const ledger_entry_t *e, ledger_collapse_t *
                 ledger_append_value(l, e, &e->values[i], position, out);
         }
     }
+    if (e->gap && (!l->gap || e->boot > l->gap_boot))
+        l->gap_boot = e->boot;
+    l->gap |= e->gap;
     if (e->cursor != NULL)
         l->cursor = *e->cursor;
     atomic_store_explicit(&l->head, position, memory_order_release);

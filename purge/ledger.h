@@ -124,6 +124,7 @@ typedef struct ledger_entry {
     const ledger_value_t *values;
     size_t n;
     bool outside; /* not (yet) known to be behind the stream's cursor: part of every demand until ledger_confirm */
+    bool gap;     /* it never will be, and covers everything: part of every demand from now on */
     msec_t boot;  /* when it was applied here; for demands */
     const ledger_cursor_t *cursor; /* not NULL: the cursor moves in the same step */
 } ledger_entry_t;

@@ -33,6 +33,8 @@ struct ledger {
     size_t outside_n;
     msec_t outside_boot;
     size_t outside_collapsed; /* of outside_n: came from values that collapsed */
+    bool gap;                 /* one was found here, the latest */
+    msec_t gap_boot;          /* then */
 };
 
 /* Under the lock, exclusive. *out is only raised. */

@@ -306,7 +306,7 @@ static bool upstream_tunnel_write(upstream_tunnel_call_t *c)
         if (did <= 0)
             return false;
         c->request_at += (size_t)did;
-        if (c->request_at == c->request_n && c->state == TUNNEL_HEAD)
+        if (c->state == TUNNEL_HEAD) /* from the request sent */
             upstream_tunnel_arm(c, c->first_byte_timeout);
     }
     if (c->wants_write) {

@@ -376,6 +376,31 @@ static void outside(ledger_t *l, ledger_value_t v, msec_t boot)
     ledger_append(l, &(ledger_entry_t){.level = MARK_HARD, .values = &v, .n = 1, .outside = true, .boot = boot}, NULL);
 }
 
+/* A gap that a node found itself stays outside the stream. It must not keep there what comes after it. */
+Test(ledger, a_gap_is_demanded_for_good_and_nothing_else_is)
+{
+    ledger_t *l = ledger_new(1, 0);
+    ledger_value_t all = {.kind = LEDGER_ALL}, t = tag("t");
+    ledger_subject_t s = {.uri = SPAN("h/a"), .uri_digest = key_uri_digest(SPAN("h/a"))};
+    ledger_demand_t d;
+    ledger_append(l, &(ledger_entry_t){.level = MARK_STRICT, .values = &all, .n = 1, .gap = true, .boot = 1000}, NULL);
+    ledger_demand(l, &s, 5000, &d);
+    cr_expect_eq(d.newer_than, 4000);
+    outside(l, t, 4000);
+    ledger_demand(l, &s, 5000, &d);
+    cr_expect_eq(d.newer_than, 1000);
+    ledger_confirm(l, &t, 1);
+    ledger_demand(l, &s, 6000, &d);
+    cr_expect_eq(d.newer_than, 5000, "%lld", (long long)d.newer_than);
+    ledger_append(l, &(ledger_entry_t){.level = MARK_STRICT, .values = &all, .n = 1, .gap = true, .boot = 5500}, NULL);
+    ledger_demand(l, &s, 6000, &d);
+    cr_expect_eq(d.newer_than, 500);
+    ledger_stats_t stats;
+    ledger_stats(l, &stats);
+    cr_expect_eq(stats.outside, 0);
+    ledger_free(l);
+}
+
 Test(ledger, demands_of_purges_outside_the_stream)
 {
     ledger_t *l = ledger_new(1, 0);

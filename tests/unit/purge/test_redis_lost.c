@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "edge/base/clock.h"
 #include "edge/policy/key.h"
 #include "pair.h"
 
@@ -334,6 +335,29 @@ Test(redis_lost, what_is_entered_again_for_others_is_not_waited_for_after_that)
     TEST_WAIT(test_node_status(&a).gaps == 1 && test_node_status(&b).gaps == 1);
     TEST_WAIT(entries() >= 2);
     TEST_WAIT(test_node_status(&a).undelivered == 0 && test_node_status(&b).undelivered == 0);
+}
+
+/* After a gap, a purge that is in the stream is no longer demanded of the shields beside it: else they could not answer
+ * with anything older than the latest one, for as long as the node lives. */
+Test(redis_lost, what_comes_after_a_gap_does_not_stay_outside)
+{
+    test_node_start(&a, false);
+    ready(&a);
+    test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"t\"]}'");
+    TEST_WAIT(purged(&a, "t", 0));
+    test_redis(&redis, "FLUSHALL");
+    TEST_WAIT(test_node_status(&a).gaps == 1 && test_node_status(&a).undelivered == 0);
+    usleep(50 * 1000);
+    msec_t before = clock_now().boot;
+    test_answer_t *x = test_node_purge(&a, "{\"tags\":[\"u\"]}");
+    cr_assert_eq(x->o.err, ERR_OK);
+    free(x);
+    TEST_WAIT(test_node_status(&a).undelivered == 0);
+    ledger_subject_t s = {.uri = SPAN("h/a"), .uri_digest = key_uri_digest(SPAN("h/a"))};
+    ledger_demand_t d;
+    msec_t now = clock_now().boot;
+    ledger_demand(purge_ledger(a.p), &s, now, &d);
+    cr_assert_gt(d.newer_than, now - before, "%lld of %lld ms", (long long)d.newer_than, (long long)(now - before));
 }
 
 /* What a Redis that has lost everything doesn't know any more, the nodes do: who is alive and hasn't come back yet is
