@@ -118,7 +118,8 @@ static void fetch_resume_on_head(void *arg, int status, const fields_t *fields, 
     if (!other_node && fetch_resume_fits(f, status, fields, content_length))
         return;
     f->deps->client->ops->cancel(f->call);
-    if (other_node) { /* that server can't just now */
+    if (other_node) { /* that server can't just now; it answers, all the same */
+        fetch_route_ended(f, UPSTREAM_OK);
         fetch_resume_failed(f, UPSTREAM_CLOSED, ROUTE_SENT);
         return;
     }

@@ -263,8 +263,10 @@ const char *stored_lifetime_section(lifetime_t source)
 
 msec_t stored_age(const stored_t *s, msec_t now_wall)
 {
-    /* A wall clock that was set back must not make anything younger than it was on arrival. */
-    return s->initial_age + (now_wall > s->response_time ? now_wall - s->response_time : 0);
+    /* What arrived in the future did so before the clock was set back, by so much at least. It must not stay fresh
+     * until that time comes again. */
+    msec_t since = now_wall - s->response_time;
+    return s->initial_age + (since < 0 ? -since : since);
 }
 
 msec_t stored_ttl(const stored_t *s, msec_t now_wall)

@@ -430,3 +430,22 @@ Test(sim_request, loops_and_strangers_are_refused)
     cr_expect(span_eq(fields_get(f, SPAN("via")), SPAN("1.1 sim-1 (brink)")));
     world_free(w);
 }
+
+/* The clock was an hour ahead, and is set right. */
+Test(sim_request, a_clock_that_is_set_back_keeps_nothing_fresh)
+{
+    world_t *w = world_new(NULL, NULL);
+    world_get(w, 0, "/a", NULL);
+    world_answer(w, world_last_call(w), 200, "cache-control: max-age=60\netag: \"v1\"", "old");
+    w->now.wall -= 3600000;
+    world_pass(w, 600000);
+    world_client_t *c = world_get(w, 0, "/a", NULL);
+    cr_assert_eq(w->calls, 2, "nobody knows how old it is: it is validated");
+    cr_expect(fields_has(&world_last_call(w)->fields, SPAN("if-none-match")));
+    world_answer(w, world_last_call(w), 200, "cache-control: max-age=60\netag: \"v2\"", "new");
+    cr_expect(c->n == 3 && memcmp(c->body, "new", 3) == 0);
+    world_pass(w, 30000);
+    c = world_get(w, 1, "/a", NULL);
+    cr_expect(w->calls == 2 && world_says(c, "age", "30"));
+    world_free(w);
+}

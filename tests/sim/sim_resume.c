@@ -205,6 +205,24 @@ Test(sim_resume, servers_that_cannot_just_now_are_asked_again)
     world_free(w);
 }
 
+/* A server that answers, and be it that it would rather not, has no broken connection. */
+Test(sim_resume, being_refused_the_rest_is_no_failure_of_the_server)
+{
+    world_t *w = world_new(NULL, NULL);
+    world_client_t *c = cut(w, STRONG, 11);
+    for (int i = 0; i < 10 && !c->done; i++) {
+        world_pass(w, 1000);
+        if (world_last_call(w)->open)
+            world_head(w, world_last_call(w), 429, "retry-after: 1", 0);
+        world_run(w);
+    }
+    cr_expect(c->aborted);
+    health_state_t h;
+    health_read(health_at(upstreams_health(w->upstreams), 0), w->now.boot, &h);
+    cr_expect(h.healthy && h.failures == 1, "%llu failures", (unsigned long long)h.failures);
+    world_free(w);
+}
+
 Test(sim_resume, what_was_purged_meanwhile_is_not_stored)
 {
     world_t *w = world_new(NULL, NULL);
