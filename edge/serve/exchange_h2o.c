@@ -62,6 +62,7 @@ static void exchange_h2o_dispose(void *p)
     arena_release(&e->arena);
     list_remove(&e->link);
     c->worker->head_bytes -= e->counted;
+    serve_body_gone(c->worker, e->x.body.n);
     c->exchanges--;
     c->worker->exchange_count--;
     if (!e->h2)

@@ -75,7 +75,8 @@ static h2o_iovec_t h1_guard_answer(int status)
     return answers[0].text;
 }
 
-/* `head`: what is there of the request. A body that has been read moves nothing: the library keeps the head before it. */
+/* `head`: what is there of the request. A body that has been read moves nothing: the library keeps the head before it.
+ */
 static void h1_guard_tell(serve_conn_t *c, int status, span_t head)
 {
     const h1_scan_t *s = &c->h1.scan;

@@ -21,8 +21,9 @@ static span_t h2_upload_field(const h2o_http2_stream_t *st, span_t name)
 span_t h2_upload_authority(const h2o_http2_stream_t *st)
 {
     h2o_iovec_t authority = st->req.input.authority;
-    bool given = authority.base != NULL && (st->req.hostconf == NULL ||
-                                            authority.base != st->req.hostconf->authority.hostport.base); /* a stand-in */
+    bool given =
+        authority.base != NULL &&
+        (st->req.hostconf == NULL || authority.base != st->req.hostconf->authority.hostport.base); /* a stand-in */
     return given ? span_of(authority.base, authority.len) : h2_upload_field(st, SPAN("host"));
 }
 

@@ -118,7 +118,8 @@ typedef void serve_on_request_t(exchange_t *x, int listener, void *ctx);
  * when a head has ended: what is announced as larger is answered with 413, and no 100 before it. */
 typedef uint64_t serve_body_limit_t(span_t authority, int listener, void *ctx);
 
-/* A request of that listener was answered here: it is malformed or too large, or the worker is stopping. On the loop. */
+/* A request of that listener was answered here: it is malformed or too large, or the worker is stopping. On the loop.
+ */
 typedef void serve_on_refused_t(const exchange_refused_t *refused, int listener, void *ctx);
 
 /* Starts accepting for worker `index`. The loop was initialised by the caller with an eventfd and outlives the worker.

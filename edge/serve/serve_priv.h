@@ -133,7 +133,7 @@ struct serve_worker {
     list_t exchanges; /* of exchange_h2o.c */
     list_t rehook;    /* serve_conn_t.rehook_link: HTTP/1 connections to look at when the turn ends */
     size_t conn_count, exchange_count;
-    size_t body_bytes; /* request bodies in memory: counted up as they come, counted anew by each sweep */
+    size_t body_bytes; /* request bodies in memory: counted as they come and go, counted anew by each sweep */
     size_t head_bytes; /* of all exchanges, counted as limits.head_bytes says */
     bool draining, stopping;
     msec_t drain_began;
@@ -229,6 +229,8 @@ void serve_refused(serve_conn_t *c, int status, int protocol, span_t method, spa
 uint64_t serve_body_limit(const serve_conn_t *c, span_t authority);
 /* Bytes of request bodies that this worker may still take into memory. */
 size_t serve_body_room(const serve_worker_t *w);
+/* A body of so many bytes has gone with its request; what goes otherwise is found out by the next sweep. */
+void serve_body_gone(serve_worker_t *w, size_t bytes);
 
 void accept_start(serve_worker_t *w); /* h2o sockets on all listeners of this worker */
 /* The reaper's turn: listeners that rested for want of descriptors go on if there is one again. */

@@ -121,6 +121,11 @@ size_t serve_body_room(const serve_worker_t *w)
     return w->body_bytes < most ? most - w->body_bytes : 0;
 }
 
+void serve_body_gone(serve_worker_t *w, size_t bytes)
+{
+    w->body_bytes -= bytes < w->body_bytes ? bytes : w->body_bytes;
+}
+
 err_t serve_worker_run_once(serve_worker_t *w, msec_t max_wait)
 {
     w->loop->now = clock_now();

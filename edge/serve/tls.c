@@ -4,8 +4,9 @@
  * client's abilities choose. A reload makes a whole new set; ticket keys come from a secret (tls_ticket.c), so sessions
  * survive it.
  *
- * Who resumes a session isn't asked for a certificate again, and tickets are good wherever their secret is. So a session
- * belongs to what was demanded of it (its ID context): one that anybody may begin opens no listener with client_ca.
+ * Who resumes a session isn't asked for a certificate again, and tickets are good wherever their secret is. So a
+ * session belongs to what was demanded of it (its ID context): one that anybody may begin opens no listener with
+ * client_ca.
  *
  * TLS 1.2 with forward secrecy and AEAD only, and 1.3 (RFC 9325). ALPN is strict (RFC 7301 3.2): a client that offers
  * only protocols that we don't speak is told so. */

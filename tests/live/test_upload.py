@@ -110,6 +110,18 @@ def test_http2_a_body_that_turns_out_too_large():
     assert node.metric("brink_floods_total") == 0
 
 
+def test_bodies_that_have_gone_count_no_more():
+    """The ceiling is of what is held, not of what comes within a second."""
+    origin, node = started(limits={"body_memory": "1MiB"})
+    body = b"x" * 300_000
+    with node.conn() as h1, node.h2() as h2:
+        for i in range(12):
+            h1.request("/up", "POST", body=body, host=LARGE)
+            assert h1.response().status == 200, i
+            assert h2.response(h2.send("/up", "POST", body=body, host=LARGE)).status == 200, i
+    assert node.metric("brink_floods_total") == 0
+
+
 def test_all_bodies_together_have_a_ceiling():
     origin, node = started(limits={"body_memory": "3MiB"})
     held = []
