@@ -301,6 +301,15 @@ void upstream_curl_ready(void *arg)
                               (ev[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0));
 }
 
+static void upstream_curl_kick_soon(upstream_curl_t *u)
+{
+    if (u->kicked)
+        return;
+    u->kicked = true;
+    loop_post(u->base.loop, &u->kick);
+}
+
+/* A crowd of requests is sent over several turns of the loop: curl looks through all of its connections for each. */
 static void upstream_curl_kick(loop_message_t *m)
 {
     upstream_curl_t *u = CONTAINER_OF(m, upstream_curl_t, kick);
@@ -309,19 +318,14 @@ static void upstream_curl_kick(loop_message_t *m)
         free(u);
         return;
     }
-    for (list_t *node; (node = list_pop_front(&u->pending)) != NULL;) {
+    list_t *node;
+    for (int i = 0; i < UPSTREAM_CURL_BATCH && (node = list_pop_front(&u->pending)) != NULL; i++) {
         list_push_back(&u->calls, node);
         CHECK(curl_multi_add_handle(u->multi, LIST_ITEM(node, upstream_job_t, link)->easy) == CURLM_OK);
     }
+    if (!list_empty(&u->pending))
+        upstream_curl_kick_soon(u);
     upstream_curl_run(u, CURL_SOCKET_TIMEOUT, 0);
-}
-
-static void upstream_curl_kick_soon(upstream_curl_t *u)
-{
-    if (u->kicked)
-        return;
-    u->kicked = true;
-    loop_post(u->base.loop, &u->kick);
 }
 
 void upstream_curl_submit(upstream_curl_t *u, upstream_job_t *j)

@@ -9,6 +9,7 @@
 enum {
     UPSTREAM_CURL_POOL = 512,         /* idle connections kept by one loop */
     UPSTREAM_CURL_LIFETIME = 60,      /* s that a connection to a name is used again: then to its newest address */
+    UPSTREAM_CURL_BATCH = 16,         /* requests begun in one turn of the loop */
     UPSTREAM_CURL_BUFFER = 128 * 1024 /* read at once */
 };
 
