@@ -38,7 +38,7 @@ static int exchange_request_authority(exchange_h2o_t *e, span_t host, unsigned h
         return 400;
     if (authority->p == NULL)
         *authority = host;
-    bool good = exchange_request_visible((h2o_iovec_t){(char *)authority->p, authority->n}) &&
+    bool good = authority->p != NULL && exchange_request_visible((h2o_iovec_t){(char *)authority->p, authority->n}) &&
                 memchr(authority->p, '/', authority->n) == NULL && memchr(authority->p, '@', authority->n) == NULL;
     return good ? 0 : 400;
 }
