@@ -12,6 +12,38 @@
 
 TestSuite(redis_lost, .init = pair_setup, .fini = pair_teardown, .timeout = 120);
 
+/* ---- what Redis has on disk ---- */
+
+static void does(const char *command)
+{
+    char in[64 + sizeof redis.dir];
+    snprintf(in, sizeof in, "cd %s && %s", redis.dir, command);
+    cr_assert_eq(system(in), 0, "%s", in);
+}
+
+static void copies(void)
+{
+    does("cp -r appendonlydir copy");
+}
+
+static void comes_back_after(const char *command)
+{
+    test_redis_kill(&redis, SIGKILL);
+    does(command);
+    test_redis_start(&redis);
+}
+
+/* To what was copied. */
+static void goes_back(void)
+{
+    comes_back_after("rm -r appendonlydir && mv copy appendonlydir");
+}
+
+static void loses_all(void)
+{
+    comes_back_after("rm -rf appendonlydir");
+}
+
 Test(redis_lost, an_outage_of_redis_is_bridged_by_the_journal)
 {
     test_node_start(&a, false);
@@ -144,11 +176,7 @@ Test(redis_lost, another_empty_redis_is_a_gap)
     test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"x\"]}'");
     TEST_WAIT(purged(&a, "x", 0));
     uint64_t began = head(&a);
-    test_redis_kill(&redis, SIGKILL);
-    char cmd[128];
-    snprintf(cmd, sizeof cmd, "rm -rf %s/appendonlydir", redis.dir);
-    cr_assert_eq(system(cmd), 0);
-    test_redis_start(&redis);
+    loses_all();
     expect_gap(&a, began, 0);
     TEST_WAIT(entries() == 1); /* entered again */
     test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"y\"]}'");
@@ -158,21 +186,16 @@ Test(redis_lost, another_empty_redis_is_a_gap)
 
 Test(redis_lost, a_redis_that_lost_its_last_second)
 {
-    char cmd[256];
     test_node_start(&a, false);
     test_node_start(&b, false);
     ready(&a);
     ready(&b);
     free(test_node_everywhere(&a, "{\"tags\":[\"kept\"]}"));
-    snprintf(cmd, sizeof cmd, "cp -r %s/appendonlydir %s/copy", redis.dir, redis.dir);
-    cr_assert_eq(system(cmd), 0);
+    copies();
     uint64_t began = head(&b);
     free(test_node_everywhere(&a, "{\"tags\":[\"lost\"]}")); /* acknowledged, by all */
     test_node_stop(&b);
-    test_redis_kill(&redis, SIGKILL);
-    snprintf(cmd, sizeof cmd, "rm -r %s/appendonlydir && mv %s/copy %s/appendonlydir", redis.dir, redis.dir, redis.dir);
-    cr_assert_eq(system(cmd), 0);
-    test_redis_start(&redis);
+    goes_back();
     cr_assert_eq(entries(), 1);
     expect_gap(&a, began, 0);
     TEST_WAIT(entries() == 2);
@@ -270,24 +293,19 @@ Test(redis_lost, a_gap_does_not_come_back_where_nothing_of_before_is_left)
 
 Test(redis_lost, a_gap_that_was_lost_with_the_last_second_reaches_who_was_away)
 {
-    char cmd[256];
     test_node_start(&a, false);
     test_node_start(&b, false);
     ready(&a);
     ready(&b);
     free(test_node_everywhere(&a, "{\"tags\":[\"kept\"]}"));
-    snprintf(cmd, sizeof cmd, "cp -r %s/appendonlydir %s/copy", redis.dir, redis.dir);
-    cr_assert_eq(system(cmd), 0);
+    copies();
     uint64_t began = head(&b);
     test_node_stop(&b);
     test_redis(&redis, "XADD brink:purge * purge '{\"gap\":true}'");
     test_redis(&redis, "XADD brink:purge * purge '{\"gap\":true}'");
     free(test_node_purge(&a, "{\"tags\":[\"lost\"]}"));
     TEST_WAIT(test_node_status(&a).gaps == 2 && test_node_status(&a).undelivered == 0);
-    test_redis_kill(&redis, SIGKILL);
-    snprintf(cmd, sizeof cmd, "rm -r %s/appendonlydir && mv %s/copy %s/appendonlydir", redis.dir, redis.dir, redis.dir);
-    cr_assert_eq(system(cmd), 0);
-    test_redis_start(&redis);
+    goes_back();
     TEST_WAIT(entries() == 3 && test_node_status(&a).undelivered == 0);
     cr_assert_eq(test_node_status(&a).gaps, 3, "the loss is one, and what comes back is none");
     test_node_start(&b, true);
@@ -298,16 +316,12 @@ Test(redis_lost, a_gap_that_was_lost_with_the_last_second_reaches_who_was_away)
 
 Test(redis_lost, what_redis_lost_is_entered_again_by_the_next_life_of_a_node)
 {
-    char cmd[160];
     test_node_start(&a, false);
     ready(&a);
     free(test_node_purge(&a, "{\"tags\":[\"mine\"]}"));
     test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"theirs\"]}' by other/7");
     TEST_WAIT(purged(&a, "theirs", 0) && test_node_status(&a).undelivered == 0);
-    test_redis_kill(&redis, SIGKILL);
-    snprintf(cmd, sizeof cmd, "rm -rf %s/appendonlydir", redis.dir);
-    cr_assert_eq(system(cmd), 0);
-    test_redis_start(&redis);
+    loses_all();
     /* it finds out what is missing, and can't enter it in this life */
     test_redis(&redis, "ACL SETUSER default -xadd");
     TEST_WAIT(test_node_status(&a).gaps >= 1 && test_node_status(&a).undelivered == 2);
@@ -398,11 +412,7 @@ Test(redis_lost, another_redis_whose_numbers_agree_is_a_gap)
     TEST_WAIT(purged(&a, "x", 0));
     uint64_t began = head(&a);
     test_node_stop(&a);
-    test_redis_kill(&redis, SIGKILL);
-    char cmd[128];
-    snprintf(cmd, sizeof cmd, "rm -rf %s/appendonlydir", redis.dir);
-    cr_assert_eq(system(cmd), 0);
-    test_redis_start(&redis);
+    loses_all();
     /* one entry before the cursor, one behind it: the count grows just as if only the second had been added */
     test_redis(&redis, "XADD brink:purge 1-1 purge '{\"tags\":[\"never seen\"]}'");
     test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"y\"]}'");

@@ -8,6 +8,22 @@
 #include "edge/coding/coder.h"
 #include "edge/policy/key.h"
 
+static store_t *s;
+static coder_t *c; /* without a thread of its own */
+
+static void setup(void)
+{
+    s = store_open(&(store_options_t){.bytes = 64 << 20, .shards = 4});
+    c = coder_open(s, false);
+}
+
+static void teardown(void)
+{
+    coder_close(c);
+    store_close(s);
+}
+TestSuite(coder, .init = setup, .fini = teardown);
+
 static object_t *response(const char *path, uint64_t began, msec_t at, size_t n, bool noise)
 {
     arena_t a;
@@ -33,7 +49,15 @@ static object_t *response(const char *path, uint64_t began, msec_t at, size_t n,
     return o;
 }
 
-static uint64_t used(store_t *s)
+/* One that is in the store, too. */
+static object_t *stored(const char *path, uint64_t began, msec_t at, size_t n, bool noise)
+{
+    object_t *o = response(path, began, at, n, noise);
+    cr_assert_eq(store_insert(s, o, 0), ERR_OK);
+    return o;
+}
+
+static uint64_t used(void)
 {
     store_stats_t stats;
     store_stats(s, &stats);
@@ -41,104 +65,78 @@ static uint64_t used(store_t *s)
     return stats.used;
 }
 
-static size_t held(store_t *s, const object_t *o, coding_t c)
+static size_t held(const object_t *o, coding_t coding)
 {
-    object_t *coded = coded_peek(s, o, c);
+    object_t *coded = coded_peek(s, o, coding);
     size_t n = coded != NULL ? body_length(object_body(coded)) : 0;
     object_unref(coded);
     return n;
 }
 
-static store_t *store(uint64_t bytes)
-{
-    return store_open(&(store_options_t){.bytes = bytes, .shards = 4});
-}
-
 Test(coder, makes_each_form_once)
 {
-    store_t *s = store(32 << 20);
-    coder_t *c = coder_open(s, false);
-    object_t *o = response("/a", 1, 1000, 100000, false);
-    cr_assert_eq(store_insert(s, o, 0), ERR_OK);
+    object_t *o = stored("/a", 1, 1000, 100000, false);
     for (int i = 0; i < 1000; i++)
         coder_ask(c, o, i % 2 ? CODING_GZIP : CODING_BR);
     cr_expect_eq(coder_waiting(c), 2);
-    uint64_t before = used(s);
+    uint64_t before = used();
     coder_work(c);
-    cr_expect(held(s, o, CODING_GZIP) > 0 && held(s, o, CODING_BR) > 0 && held(s, o, CODING_ZSTD) == 0);
-    cr_expect_gt(used(s), before, "they count");
-    cr_expect_lt(used(s), before + 10000);
+    cr_expect(held(o, CODING_GZIP) > 0 && held(o, CODING_BR) > 0 && held(o, CODING_ZSTD) == 0);
+    cr_expect_gt(used(), before, "they count");
+    cr_expect_lt(used(), before + 10000);
     object_unref(o);
-    coder_close(c);
-    store_close(s);
 }
 
 Test(coder, a_form_belongs_to_one_response)
 {
-    store_t *s = store(32 << 20);
-    coder_t *c = coder_open(s, false);
     object_t *o = response("/a", 1, 1000, 100000, false),
              *other[] = {response("/a", 2, 1000, 100000, false), response("/a", 1, 1001, 100000, false),
                          response("/b", 1, 1000, 100000, false)};
     cr_assert_eq(store_insert(s, o, 0), ERR_OK);
     coder_ask(c, o, CODING_GZIP);
     coder_work(c);
-    cr_expect(held(s, o, CODING_GZIP) > 0);
+    cr_expect(held(o, CODING_GZIP) > 0);
     for (size_t i = 0; i < 3; i++) {
-        cr_expect_eq(held(s, other[i], CODING_GZIP), 0, "%zu", i);
+        cr_expect_eq(held(other[i], CODING_GZIP), 0, "%zu", i);
         object_unref(other[i]);
     }
     object_t *copy = object_packed(o);
     cr_expect_null(copy, "too large to be one allocation");
     object_unref(o);
-    coder_close(c);
-    store_close(s);
 }
 
 Test(coder, a_304_carries_it_over)
 {
-    store_t *s = store(32 << 20);
-    coder_t *c = coder_open(s, false);
     for (size_t n = 20000; n <= 2000000; n *= 100) {
-        object_t *o = response("/a", 1, 1000, n, false), *fresh = response("/a", 2, 5000, n, false);
-        cr_assert_eq(store_insert(s, o, 0), ERR_OK);
+        object_t *o = stored("/a", 1, 1000, n, false), *fresh = response("/a", 2, 5000, n, false);
         coder_ask(c, o, CODING_ZSTD);
         coder_work(c);
-        size_t bytes = held(s, o, CODING_ZSTD);
+        size_t bytes = held(o, CODING_ZSTD);
         cr_expect_gt(bytes, 0);
         cr_assert_eq(store_insert(s, fresh, 0), ERR_OK);
         coded_carry(s, o, fresh);
-        cr_expect_eq(held(s, fresh, CODING_ZSTD), bytes);
-        cr_expect_eq(held(s, o, CODING_ZSTD), 0, "it took the other's place");
+        cr_expect_eq(held(fresh, CODING_ZSTD), bytes);
+        cr_expect_eq(held(o, CODING_ZSTD), 0, "it took the other's place");
         object_unref(o);
         object_unref(fresh);
     }
-    coder_close(c);
-    store_close(s);
 }
 
 Test(coder, what_does_not_become_smaller_is_tried_once)
 {
-    store_t *s = store(32 << 20);
-    coder_t *c = coder_open(s, false);
-    object_t *o = response("/a", 1, 1000, 50000, true);
-    cr_assert_eq(store_insert(s, o, 0), ERR_OK);
+    object_t *o = stored("/a", 1, 1000, 50000, true);
     coder_ask(c, o, CODING_GZIP);
     coder_work(c);
-    cr_expect_eq(held(s, o, CODING_GZIP), 0);
+    cr_expect_eq(held(o, CODING_GZIP), 0);
     cr_expect(atomic_load(&o->flags) & OBJECT_DENSE);
     coder_ask(c, o, CODING_GZIP);
     coder_ask(c, o, CODING_BR);
     cr_expect_eq(coder_waiting(c), 0);
     object_unref(o);
-    coder_close(c);
-    store_close(s);
 }
 
 Test(coder, ceilings)
 {
-    store_t *s = store(64 << 20);
-    coder_t *c = coder_open(s, false);
     object_t *big = response("/big", 1, 1000, CODER_BODY_MOST + 1, false);
     coder_ask(c, big, CODING_GZIP);
     cr_expect_eq(coder_waiting(c), 0, "too large");
@@ -153,45 +151,36 @@ Test(coder, ceilings)
     }
     cr_expect_eq(coder_waiting(c), CODER_QUEUE_MOST);
     coder_work(c);
-    cr_expect_eq(held(s, o[CODER_QUEUE_MOST], CODING_GZIP), 0);
+    cr_expect_eq(held(o[CODER_QUEUE_MOST], CODING_GZIP), 0);
     coder_ask(c, o[CODER_QUEUE_MOST], CODING_GZIP);
     coder_work(c);
-    cr_expect_gt(held(s, o[CODER_QUEUE_MOST], CODING_GZIP), 0, "the next hit asks again");
+    cr_expect_gt(held(o[CODER_QUEUE_MOST], CODING_GZIP), 0, "the next hit asks again");
     for (int i = 0; i <= CODER_QUEUE_MOST; i++)
         object_unref(o[i]);
-    coder_close(c);
-    store_close(s);
 }
 
 Test(coder, what_was_removed_meanwhile_gets_none)
 {
-    store_t *s = store(32 << 20);
-    coder_t *c = coder_open(s, false);
-    object_t *o = response("/a", 1, 1000, 100000, false);
-    cr_assert_eq(store_insert(s, o, 0), ERR_OK);
+    object_t *o = stored("/a", 1, 1000, 100000, false);
     coder_ask(c, o, CODING_GZIP);
     store_remove(s, o);
     coder_work(c);
-    cr_expect_eq(held(s, o, CODING_GZIP), 0);
+    cr_expect_eq(held(o, CODING_GZIP), 0);
     object_unref(o);
     coder_ask(c, o = response("/b", 1, 1000, 100000, false), CODING_GZIP);
     object_unref(o);
-    coder_close(c); /* with a job that waits */
-    store_close(s);
+    /* closed with a job that waits */
 }
 
 Test(coder, its_own_thread)
 {
-    store_t *s = store(32 << 20);
-    coder_t *c = coder_open(s, true);
-    object_t *o = response("/a", 1, 1000, 100000, false);
-    cr_assert_eq(store_insert(s, o, 0), ERR_OK);
+    coder_close(c);
+    c = coder_open(s, true);
+    object_t *o = stored("/a", 1, 1000, 100000, false);
     coder_ask(c, o, CODING_BR);
-    for (int ms = 0; held(s, o, CODING_BR) == 0; ms++) {
+    for (int ms = 0; held(o, CODING_BR) == 0; ms++) {
         cr_assert_lt(ms, 20000, "nothing was made");
         usleep(1000);
     }
     object_unref(o);
-    coder_close(c);
-    store_close(s);
 }
