@@ -34,7 +34,7 @@ def test_what_memory_can_not_hold_is_on_disk():
         for path, body in content.items():
             for _ in range(3):
                 assert node.get(path).body == body
-    time.sleep(1)
+    eventually("they are on disk", lambda: node.metric("brink_objects", tier="disk") >= 45)
     asked = origin.count()
     details = []
     for path, body in content.items():
@@ -62,7 +62,6 @@ def test_what_comes_back_after_eviction_is_written_and_what_never_does_is_not():
     for path in content:
         node.get(path)
     eventually("the second round is on disk", lambda: written() >= 60)
-    time.sleep(0.3)
     details = [detail(node.get(path)) for path in content]
     assert details.count("disk") >= 50, details
     tiers = node.status()["tiers"]
@@ -260,7 +259,7 @@ def test_killed_and_damaged_again_and_again():
             hits += r.x_cache == "HIT"
         dropped += node.metric("brink_disk_damaged_total") or 0
     print(f"{rounds} rounds: {hits} hits, {dropped:.0f} records and segments dropped, slowest start {slowest:.2f} s")
-    assert hits > 0 and slowest < 2 * SLOW
+    assert hits > 0 and slowest < 5 * SLOW
 
 
 def test_a_disk_that_stands_still_is_not_waited_for():
@@ -311,7 +310,7 @@ def test_a_death_in_the_warm_tier_costs_one_segment():
     node.process.gone()
     began = time.monotonic()
     node.start()
-    assert time.monotonic() - began < 2 * SLOW
+    assert time.monotonic() - began < 5 * SLOW
     assert node.metric("brink_disk_damaged_total") == 1
     details = [detail(node.get(path)) for path in content]
     assert details.count("disk") > 30, details
@@ -341,7 +340,7 @@ def test_the_size_is_kept():
             for _ in range(3):
                 assert node.get(path).body == body
         time.sleep(0.5)
-        if node.metric("brink_evictions_total", tier="disk") or 0 > 0:
+        if node.metric("brink_evictions_total", tier="disk") > 0:
             break
     used = sum(os.stat(f).st_blocks * 512 for f in files(node.disk_path))
     assert used <= 16 << 20, f"{used} bytes on a disk of 16 MiB"
