@@ -59,7 +59,7 @@ typedef struct segment {
 /* What the bytes of one record cost in a segment, pages and index included. */
 uint64_t segment_cost(uint64_t stream);
 
-/* Creates DIRECTORY/NUMBER.open. */
+/* Creates DIRECTORY/NUMBER.open; until it can be read it is called NUMBER.begin. */
 err_t segment_create(const char *directory, uint64_t number, uint64_t map, uint64_t epoch, uint64_t first_id,
                      segment_t **out);
 /* Opens one that exists, for reading. ERR_CORRUPT, ERR_REFUSED: another epoch's. */

@@ -116,8 +116,9 @@ static err_t segment_put_number(segment_t *s, const char *name, uint64_t number)
 err_t segment_create(const char *directory, uint64_t number, uint64_t map, uint64_t epoch, uint64_t first_id,
                      segment_t **out)
 {
-    char *path;
-    CHECK(asprintf(&path, "%s/%016llx.open", directory, (unsigned long long)number) > 0);
+    char *path, *opened; /* .begin until it can be read: whoever is killed before leaves nothing that looks damaged */
+    CHECK(asprintf(&path, "%s/%016llx.begin", directory, (unsigned long long)number) > 0);
+    CHECK(asprintf(&opened, "%s/%016llx.open", directory, (unsigned long long)number) > 0);
     segment_t *s = segment_new(path, number, epoch);
     char *marks = segment_marks_path(path);
     unlink(marks); /* of an earlier segment of that number */
@@ -133,14 +134,19 @@ err_t segment_create(const char *directory, uint64_t number, uint64_t map, uint6
     e = e != ERR_OK ? e : segment_put_number(s, "first", first_id);
     if (e == ERR_OK)
         e = segment_commit(s);
+    if (e == ERR_OK && rename(path, opened) != 0)
+        e = ERR_IO;
     if (e != ERR_OK) {
         int saved = errno;
+        free(opened);
         segment_finish(s);
         segment_unlink(s);
         segment_close(s);
         errno = saved;
         return e;
     }
+    free(s->path);
+    s->path = opened;
     *out = s;
     return ERR_OK;
 }

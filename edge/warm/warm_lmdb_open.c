@@ -97,7 +97,7 @@ static warm_file_t *warm_list(const char *directory, size_t *n, uint64_t *bytes)
             continue;
         bool sealed = strcmp(kind, "seal") == 0;
         if (!sealed && strcmp(kind, "open") != 0) {
-            if (strcmp(kind, "marks~") == 0)
+            if (strcmp(kind, "marks~") == 0 || strcmp(kind, "begin") == 0)
                 unlinkat(dirfd(d), e->d_name, 0); /* it was being written */
             continue;
         }

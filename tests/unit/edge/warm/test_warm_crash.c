@@ -66,6 +66,28 @@ Test(warm_crash, killed_while_writing_loses_nothing_that_was_committed, .timeout
     disk_remove(&d);
 }
 
+Test(warm_crash, what_had_only_been_begun_is_no_damage)
+{
+    char path[sizeof d.path + 32];
+    disk_init(&d, 32 * DISK_MIB);
+    snprintf(path, sizeof path, "%s/0000000000000000.begin", d.path);
+    cr_assert_eq(disk_open(&d), ERR_OK, "%s", d.sentence);
+    cr_assert_eq(disk_put(&d, make_object(1, 1000)), ERR_OK);
+    cr_assert_eq(disk_flush(&d), ERR_OK);
+    cr_assert_neq(access(path, F_OK), 0, "it is called otherwise as soon as it can be read");
+    disk_close(&d);
+    FILE *f = fopen(path, "w");
+    cr_assert(f != NULL && fputs("half a page", f) >= 0 && fclose(f) == 0);
+    cr_assert_eq(disk_open(&d), ERR_OK, "%s", d.sentence);
+    cr_assert_eq(disk_stats(&d).segments_dropped_bad, 0);
+    cr_assert_neq(access(path, F_OK), 0, "it takes no room");
+    object_t *o = disk_get(&d, 1, 0);
+    cr_assert(o != NULL && make_verify(o, 1));
+    object_unref(o);
+    disk_close(&d);
+    disk_remove(&d);
+}
+
 /* Calls `damage` for each segment file that matches `suffix`. */
 static unsigned each_segment(const char *suffix, void (*damage)(int fd, uint64_t size, uint64_t seed), uint64_t seed)
 {
