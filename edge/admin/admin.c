@@ -141,10 +141,10 @@ static bool admin_allowed(const admin_t *a, const handler_request_t *req, admin_
     if (a->options.authorize == NULL) {
         if (scope == ADMIN_READ && req->peer_loopback)
             return true;
-        handler_problem(
-            resp, 403, "no tokens are configured",
-            "without admin.tokens this API is read-only, and for this machine only; add a token that allows \"%s\"",
-            needs);
+        handler_problem(resp, 403, "no tokens are configured",
+                        "without admin.tokens this API is read-only, and for this machine only, by its address or as "
+                        "localhost; add a token that allows \"%s\"",
+                        needs);
         return false;
     }
     switch (a->options.authorize(a->options.authorize_ctx, req, scope)) {

@@ -17,7 +17,7 @@ typedef struct handler_request {
     span_t body;
     struct request_env *env; /* of the loop that it is called on: for a handler that follows the path of requests */
     span_t peer;             /* client address as text */
-    bool peer_loopback;
+    bool peer_loopback;      /* and it calls by an address or as localhost; or over a unix socket */
 } handler_request_t;
 
 typedef struct handler_response {

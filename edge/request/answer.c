@@ -3,8 +3,10 @@
 #include <stdlib.h>
 #include <sys/uio.h>
 
-#include "edge/http/date.h"
+#include "edge/access/network.h"
 #include "edge/base/mem.h"
+#include "edge/http/date.h"
+#include "edge/http/uri.h"
 #include "edge/request/request_priv.h"
 
 typedef struct answer {
@@ -81,6 +83,17 @@ static void answer_on_gone(exchange_t *x)
         answer_free(a);
 }
 
+/* Called by an address, or as localhost? A page in a browser of this machine can call under any name that its own
+ * server makes point here (DNS rebinding), and would be let in as this machine; but not under these. */
+static bool answer_by_address(span_t host)
+{
+    int port;
+    network_address_t address;
+    span_t name = uri_host_name(host, &port);
+    return name.n == 0 || name.p[0] == '[' || span_caseeq(name, SPAN("localhost")) ||
+           network_address(name, &address) == ERR_OK;
+}
+
 void request_answer(request_env_t *env, exchange_t *x, handler_fn *handler, void *ctx)
 {
     answer_t *a = mem_zalloc(sizeof *a);
@@ -112,8 +125,8 @@ void request_answer(request_env_t *env, exchange_t *x, handler_fn *handler, void
         .peer = arena_copy(&a->arena, x->peer),
     };
     span_t peer = a->request.peer;
-    a->request.peer_loopback = span_starts(peer, SPAN("127.")) || span_eq(peer, SPAN("::1")) ||
-                               span_eq(peer, SPAN("unix")) ||
+    bool local = span_starts(peer, SPAN("127.")) || span_eq(peer, SPAN("::1"));
+    a->request.peer_loopback = (local && answer_by_address(x->authority)) || span_eq(peer, SPAN("unix")) ||
                                peer.n == 0; /* who may open the socket is a matter of its file */
     handler(ctx, &a->request, &a->reply);
 }

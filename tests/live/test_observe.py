@@ -188,6 +188,11 @@ def test_admin_needs_a_token():
     open_node = Node(origins=[origin.url], name="edge-2", config={"admin": {"tokens": None}})
     assert open_node.admin("/v1/status", token=None).status == 200
     assert open_node.admin("/v1/purge", "POST", {"tags": ["t"]}, token=None).status in (401, 403)
+    # and not for a page in a browser here whose name was made to point here (DNS rebinding)
+    for host, status in (("localhost", 200), ("LOCALHOST:80", 200), ("127.0.0.1", 200), ("[::1]:9090", 200), ("10.1.2.3", 200),
+                         ("evil.example", 403), (f"evil.example:{open_node.admin_port}", 403), ("127.0.0.1.evil.example", 403),
+                         ("localhost.evil.example", 403)):
+        assert fetch(open_node.admin_port, "/v1/status", host=host).status == status, host
 
 
 def test_admin_is_not_on_the_traffic_listener():
