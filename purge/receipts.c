@@ -235,8 +235,8 @@ static void receipts_named(void *ctx, const redisReply *r)
         return;
     for (size_t i = 0; i < r->elements; i++)
         receipts_know(p, redis_reply_text(r->element[i]));
-    for (size_t i = 0; i < p->nodes_n; i++)
-        receipts_ask(p, &p->nodes[i]);
+    for (const known_node_t *k = p->nodes; k != NULL && k < p->nodes + p->nodes_n; k++)
+        receipts_ask(p, k);
     p->poll_busy = p->poll_left > 0;
     if (p->poll_left == 0)
         receipts_polled(p);
