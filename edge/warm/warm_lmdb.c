@@ -444,12 +444,16 @@ static err_t warm_lmdb_erase_key(warm_lmdb_t *l, digest_t digest)
     return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
+/* With room from the beginning: whoever looks first and rotates then has looked at another list of segments. */
 static err_t warm_lmdb_erase(warm_lmdb_t *l, const warm_erase_t *x)
 {
-    for (size_t i = 0; i < l->n; i++)
-        if (warm_lmdb_segment_maybe(l->segment[i], x->digest))
-            return x->whole_key ? warm_lmdb_erase_key(l, x->digest) : warm_lmdb_erase_variant(l, x->digest, x->variant);
-    return ERR_OK;
+    bool maybe = false;
+    for (size_t i = 0; i < l->n && !maybe; i++)
+        maybe = warm_lmdb_segment_maybe(l->segment[i], x->digest);
+    err_t e = maybe ? warm_lmdb_room(l, WARM_ERASURE) : ERR_NOT_FOUND;
+    if (e != ERR_OK)
+        return e == ERR_NOT_FOUND ? ERR_OK : e;
+    return x->whole_key ? warm_lmdb_erase_key(l, x->digest) : warm_lmdb_erase_variant(l, x->digest, x->variant);
 }
 
 err_t warm_lmdb_remove(warm_lmdb_t *l, warm_erase_t which)

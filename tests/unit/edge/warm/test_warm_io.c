@@ -170,6 +170,38 @@ Test(warm_io, a_key_is_removed_with_all_its_variants)
     end();
 }
 
+/* An erasure that finds the open segment full begins another one, and must not miss what the full one has. */
+static void remove_from_a_full_segment(bool whole_key)
+{
+    begin_with(16 * DISK_MIB);
+    uint64_t n = 0, full = d.options.size / 8;
+    for (; disk_stats(&d).bytes < full; n++) {
+        disk_put(&d, make_object_full(n, n % 2, 1, disk_stats(&d).bytes + 64 * 1024 < full ? 15000 : 100));
+        cr_assert_eq(disk_flush(&d), ERR_OK);
+    }
+    cr_assert_eq(disk_stats(&d).segments, 1, "one more would begin another");
+    n--;
+    if (whole_key)
+        warm_remove_key(d.warm, make_digest(n));
+    else
+        warm_remove(d.warm, make_digest(n), n % 2);
+    cr_assert_eq(disk_flush(&d), ERR_OK);
+    cr_assert_eq(disk_stats(&d).segments, 2);
+    cr_assert_null(disk_get(&d, n, n % 2));
+    cr_assert_eq(disk_stats(&d).removed, 1);
+    end();
+}
+
+Test(warm_io, a_variant_of_a_full_segment_is_removed)
+{
+    remove_from_a_full_segment(false);
+}
+
+Test(warm_io, a_key_of_a_full_segment_is_removed)
+{
+    remove_from_a_full_segment(true);
+}
+
 Test(warm_io, a_later_put_is_not_removed_by_an_earlier_remove)
 {
     begin();
