@@ -21,7 +21,8 @@ enum {
     NODE_NAMES_WAIT = 2000,     /* ms that a start waits for the addresses of upstreams */
     NODE_SETTLE_ROUNDS = 1000,
     NODE_GHOST_OBJECT = 8 * 1024, /* bytes of disk for each key that is remembered when it leaves memory */
-    NODE_GHOST_SHARE = 64         /* of memory, at most */
+    NODE_GHOST_SHARE = 64,        /* of memory, at most */
+    NODE_QUEUE_SHARE = 8          /* of memory: what waits for the disk at most, it can't be evicted meanwhile */
 };
 
 /* ---- what the tiers say to each other ---- */
@@ -148,6 +149,13 @@ static uint32_t node_verdict(void *arg, const warm_subject_t *s, uint64_t after,
     return ledger_check(purge_ledger(n->purge), &subject, after, upto);
 }
 
+/* Bytes of objects that may wait for the disk. */
+static uint64_t node_disk_queue(const conf_t *c)
+{
+    uint64_t share = c->memory.size / NODE_QUEUE_SHARE;
+    return share < WARM_QUEUE_BYTES ? share : WARM_QUEUE_BYTES;
+}
+
 static err_t node_open_disk(node_t *n, arena_t *a, msec_t patience, char *err)
 {
     const conf_t *c = n->conf;
@@ -155,6 +163,7 @@ static err_t node_open_disk(node_t *n, arena_t *a, msec_t patience, char *err)
         return ERR_OK;
     warm_options_t o = {.path = node_cstr(a, c->disk.path),
                         .size = c->disk.size,
+                        .queue_bytes = node_disk_queue(c),
                         .epoch = ledger_epoch(purge_ledger(n->purge)),
                         .verdict = node_verdict,
                         .verdict_arg = n};

@@ -3,7 +3,11 @@
  * the fields' inner lengths by whoever knows their form. */
 #include "edge/warm/record.h"
 
+#if defined(__x86_64__)
+#include <xxh_x86dispatch.h> /* by what the processor can do: 23 µs a mebibyte with AVX2, 52 without */
+#else
 #include <xxhash.h>
+#endif
 
 #include "edge/base/check.h"
 #include "edge/base/mem.h"
@@ -166,7 +170,22 @@ object_t *record_object(const record_t *r, body_t *body)
     return o;
 }
 
+static uint64_t record_seed(uint64_t id, uint32_t number)
+{
+    return id * 0x9e3779b97f4a7c15u + number;
+}
+
 uint64_t record_sum(span_t payload, uint64_t id, uint32_t number)
 {
-    return XXH3_64bits_withSeed(payload.p, payload.n, id * 0x9e3779b97f4a7c15u + number);
+    return XXH3_64bits_withSeed(payload.p, payload.n, record_seed(id, number));
+}
+
+uint64_t record_sum_parts(span_t a, span_t b, uint64_t id, uint32_t number)
+{
+    XXH3_state_t *s = XXH3_createState();
+    CHECK(s != NULL && XXH3_64bits_reset_withSeed(s, record_seed(id, number)) == XXH_OK &&
+          XXH3_64bits_update(s, a.p, a.n) == XXH_OK && XXH3_64bits_update(s, b.p, b.n) == XXH_OK);
+    uint64_t sum = XXH3_64bits_digest(s);
+    XXH3_freeState(s);
+    return sum;
 }

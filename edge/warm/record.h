@@ -45,6 +45,8 @@ object_t *record_object(const record_t *r, body_t *body);
 
 /* What the payload of chunk `number` of record `id` must add up to: a chunk in the wrong place doesn't. */
 uint64_t record_sum(span_t payload, uint64_t id, uint32_t number);
+/* The same of a payload that lies in two places. */
+uint64_t record_sum_parts(span_t a, span_t b, uint64_t id, uint32_t number);
 static inline uint64_t record_chunks(uint64_t stream)
 {
     return (stream + RECORD_PAYLOAD - 1) / RECORD_PAYLOAD;

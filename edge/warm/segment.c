@@ -315,24 +315,24 @@ static err_t segment_chunk_item(segment_reader_t *r, tree_cursor_t *c, uint64_t 
     return e == ERR_NOT_FOUND ? ERR_CORRUPT : e;
 }
 
-err_t segment_chunk(segment_reader_t *r, uint64_t id, uint32_t number, uint64_t page, size_t whole, char *to, size_t n,
-                    uint64_t *sum)
+err_t segment_chunk(segment_reader_t *r, uint64_t id, uint32_t number, uint64_t page, size_t whole, size_t from,
+                    char *to, size_t n, uint64_t *sum)
 {
     tree_cursor_t c;
     tree_item_t item = {.size = whole + SEGMENT_SUM, .page = page};
     err_t e = page != 0 && number == 0 ? ERR_OK : segment_chunk_item(r, &c, id, number, &item);
-    if (e == ERR_OK && (item.size != whole + SEGMENT_SUM || n > whole))
+    if (e == ERR_OK && (item.size != whole + SEGMENT_SUM || from > whole || n > whole - from))
         e = ERR_CORRUPT;
     if (e != ERR_OK)
         return e;
     if (item.value.p != NULL) {
         memcpy(sum, item.value.p, SEGMENT_SUM);
-        memcpy(to, item.value.p + SEGMENT_SUM, n);
+        memcpy(to, item.value.p + SEGMENT_SUM + from, n);
         return ERR_OK;
     }
     if ((e = tree_value(&r->file, &item, sum, SEGMENT_SUM)) != ERR_OK)
         return e;
-    return tree_read(&r->file, to, n, item.page * TREE_PAGE + TREE_HEAD + SEGMENT_SUM);
+    return tree_read(&r->file, to, n, item.page * TREE_PAGE + TREE_HEAD + SEGMENT_SUM + from);
 }
 
 err_t segment_first(segment_reader_t *r, uint64_t id, char *to, size_t n, size_t *got)
@@ -347,7 +347,7 @@ err_t segment_first(segment_reader_t *r, uint64_t id, char *to, size_t n, size_t
         return e;
     size_t whole = (size_t)item.size - SEGMENT_SUM;
     *got = n < whole ? n : whole;
-    return segment_chunk(r, id, 0, item.value.p != NULL ? 0 : item.page, whole, to, *got, &sum);
+    return segment_chunk(r, id, 0, item.value.p != NULL ? 0 : item.page, whole, 0, to, *got, &sum);
 }
 
 void segment_ahead(segment_reader_t *r, const segment_entry_t *entry, uint64_t from, uint64_t n)

@@ -114,10 +114,10 @@ bool segment_valid(const segment_reader_t *r);
 err_t segment_variants(segment_reader_t *r, digest_t digest, segment_entry_t *out);
 /* One variant. */
 err_t segment_find(segment_reader_t *r, digest_t digest, uint64_t variant, segment_entry_t *out);
-/* The first `n` payload bytes of a chunk that has `whole` of them, and the sum of these; `page` as in the entry, for
- * chunk 0. */
-err_t segment_chunk(segment_reader_t *r, uint64_t id, uint32_t number, uint64_t page, size_t whole, char *to, size_t n,
-                    uint64_t *sum);
+/* `n` payload bytes from `from` on of a chunk that has `whole` of them, and the sum of these; `page` as in the entry,
+ * for chunk 0. */
+err_t segment_chunk(segment_reader_t *r, uint64_t id, uint32_t number, uint64_t page, size_t whole, size_t from,
+                    char *to, size_t n, uint64_t *sum);
 /* Up to n payload bytes of the first chunk, without knowing its length. */
 err_t segment_first(segment_reader_t *r, uint64_t id, char *to, size_t n, size_t *got);
 /* Hints that a record will be read from `from` on, `n` bytes: its chunks lie one behind the other, mostly. */

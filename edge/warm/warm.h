@@ -18,6 +18,7 @@ enum {
     WARM_NOW_MOST = 16 * 1024, /* bytes of a record that are worth being copied on a loop */
     WARM_MAX_READS = 1024,     /* waiting for a helper thread; beyond: a miss at once */
     WARM_ERROR_BYTES = 512,    /* room for warm_open's sentence */
+    WARM_QUEUE_BYTES = 16 * 1024 * 1024,
     WARM_MIN_SIZE = 16 * 1024 * 1024
 };
 
@@ -36,7 +37,7 @@ typedef struct warm_options {
     uint64_t size;        /* bytes of all files together */
     uint64_t epoch;       /* of the purge ledger: what was written under another one is dropped unread */
     unsigned threads;     /* readers, 0 = 4; there is always one writer */
-    uint64_t queue_bytes; /* of objects waiting to be written, 0 = 16 MiB; what doesn't fit isn't written (counted) */
+    uint64_t queue_bytes; /* of objects waiting to be written, 0 = WARM_QUEUE_BYTES; the rest is dropped (counted) */
     unsigned commit_ms;   /* a written object is safe from kill -9 after so long, 0 = 50 */
     /* The mark (mark_t) that entries after position `after` put on the subject; *upto: the position that this holds
      * for. On the writer's thread, when an object is written and by warm_sweep. NULL: nothing is ever purged. */

@@ -18,7 +18,6 @@
 enum {
     WARM_READERS = 4,
     WARM_MAX_READERS = 64,
-    WARM_QUEUE_BYTES = 16 * 1024 * 1024,
     WARM_COMMIT_MS = 50,
     WARM_MAX_BATCH = 4096, /* objects in one transaction */
     WARM_ROTATIONS = 3,    /* commits before one write fits: the transaction, the segment */

@@ -184,7 +184,7 @@ static err_t warm_lmdb_copy(warm_lmdb_t *l, segment_reader_t *from, const segmen
             err = segment_write_chunk(l->open, copy.id, k, n, &chunk, &page);
         if (err != ERR_OK)
             return err;
-        if (segment_chunk(from, e->id, k, e->page, n, chunk + 8, n, &sum) != ERR_OK ||
+        if (segment_chunk(from, e->id, k, e->page, n, 0, chunk + 8, n, &sum) != ERR_OK ||
             record_sum(span_of(chunk + 8, n), e->id, k) != sum) {
             memset(chunk, 0, n + 8);
             warm_count(&l->counts.corrupt);

@@ -186,7 +186,7 @@ static void warm_lmdb_load(warm_lmdb_t *l, const warm_file_t *files, size_t n, b
         warm_lmdb_drop(l, l->segment[l->n - 1], &l->counts.dropped_full);
 }
 
-#define WARM_SMALL ((uint64_t)256 << 20)
+#define WARM_SMALL ((uint64_t)128 << 20)
 #define WARM_MIB(n) ((double)(n) / (1024 * 1024))
 
 err_t warm_lmdb_open(const warm_options_t *options, warm_lmdb_t **out, char *sentence)

@@ -68,11 +68,11 @@ static err_t warm_lmdb_head(segment_reader_t *r, digest_t digest, warm_found_t *
     size_t whole = warm_lmdb_first_chunk(&f->entry);
     f->n = whole < WARM_FIRST_READ ? whole : WARM_FIRST_READ;
     f->bytes = block_alloc(f->n);
-    err_t e = segment_chunk(r, f->entry.id, 0, f->entry.page, whole, f->bytes, f->n, &f->sum);
+    err_t e = segment_chunk(r, f->entry.id, 0, f->entry.page, whole, 0, f->bytes, f->n, &f->sum);
     if (e == ERR_OK && record_parse(span_of(f->bytes, f->n), &f->record) != ERR_OK) {
         e = f->n < whole ? ERR_OK : ERR_CORRUPT; /* perhaps a long head */
         warm_lmdb_grow(f, whole < RECORD_MAX_HEAD ? whole : RECORD_MAX_HEAD);
-        e = e != ERR_OK ? e : segment_chunk(r, f->entry.id, 0, f->entry.page, whole, f->bytes, f->n, &f->sum);
+        e = e != ERR_OK ? e : segment_chunk(r, f->entry.id, 0, f->entry.page, whole, 0, f->bytes, f->n, &f->sum);
         e = e != ERR_OK ? e : record_parse(span_of(f->bytes, f->n), &f->record);
     }
     if (e == ERR_OK && (!hash_eq(f->record.digest, digest) || f->record.variant != f->entry.variant ||
@@ -189,15 +189,19 @@ static err_t warm_lmdb_ask_whole(warm_lookup_t *k, segment_t *s)
 
 /* ---- the body ---- */
 
-/* Chunk `number` of n bytes, checked as the copy that it is. */
-static err_t warm_lmdb_chunk(const warm_found_t *f, uint32_t number, char *to, size_t n, bool nowait)
+/* Chunk `number` of n bytes, checked as the copy that it is: `head` of them to one place, the rest to another. */
+static err_t warm_lmdb_chunk(const warm_found_t *f, uint32_t number, char *head_to, size_t head, char *to, size_t n,
+                             bool nowait)
 {
     segment_reader_t r;
-    uint64_t sum;
+    uint64_t sum, id = f->entry.id;
     for (unsigned tries = 0;; tries++) {
         segment_read(&r, f->s, nowait); /* the newest commit: older trees are written over */
-        err_t e = segment_chunk(&r, f->entry.id, number, f->entry.page, n, to, n, &sum);
-        if (e == ERR_OK && record_sum(span_of(to, n), f->entry.id, number) == sum)
+        err_t e = segment_chunk(&r, id, number, f->entry.page, n, head, to, n - head, &sum);
+        if (e == ERR_OK && head > 0)
+            e = segment_chunk(&r, id, number, f->entry.page, n, 0, head_to, head, &sum);
+        if (e == ERR_OK && sum == (head > 0 ? record_sum_parts(span_of(head_to, head), span_of(to, n - head), id, number)
+                                            : record_sum(span_of(to, n), id, number)))
             return ERR_OK;
         if (e == ERR_AGAIN)
             return e;
@@ -206,34 +210,40 @@ static err_t warm_lmdb_chunk(const warm_found_t *f, uint32_t number, char *to, s
     }
 }
 
-/* The first chunk whole: mostly it is there already. It is parsed again as what was checked. */
-static err_t warm_lmdb_first(warm_found_t *f, bool nowait)
+/* The head and what of the body is in its chunk. A small record is there already; else the head is read again, and
+ * parsed again as what was checked. */
+static err_t warm_lmdb_first(warm_found_t *f, body_t *body, bool nowait)
 {
-    size_t whole = warm_lmdb_first_chunk(&f->entry);
+    size_t whole = warm_lmdb_first_chunk(&f->entry), head = f->record.head_size;
     digest_t digest = f->record.digest;
     if (f->n == whole)
-        return record_sum(span_of(f->bytes, whole), f->entry.id, 0) == f->sum ? ERR_OK : ERR_CORRUPT;
-    warm_lmdb_grow(f, whole);
-    err_t e = warm_lmdb_chunk(f, 0, f->bytes, whole, nowait);
+        return record_sum(span_of(f->bytes, whole), f->entry.id, 0) == f->sum
+                   ? body_append(body, span_from(span_of(f->bytes, whole), head), NULL)
+                   : ERR_CORRUPT;
+    err_t e = warm_lmdb_chunk(f, 0, f->bytes, head, body_room(body, whole - head), whole, nowait);
     if (e == ERR_OK)
-        e = record_parse(span_of(f->bytes, whole), &f->record);
+        e = record_parse(span_of(f->bytes, head), &f->record);
     bool same = e == ERR_OK && hash_eq(f->record.digest, digest) && f->record.variant == f->entry.variant &&
-                f->record.head_size + f->record.body_size == f->entry.stream;
-    return e == ERR_OK && !same ? ERR_CORRUPT : e;
+                f->record.head_size == head && head + f->record.body_size == f->entry.stream;
+    if (e == ERR_OK && !same)
+        e = ERR_CORRUPT;
+    if (e == ERR_OK)
+        body_grow(body, whole - head);
+    return e;
 }
 
 static err_t warm_lmdb_body(warm_found_t *f, body_t *body, bool nowait)
 {
-    uint64_t left = f->entry.stream - f->n;
+    uint64_t left = f->entry.stream - warm_lmdb_first_chunk(&f->entry);
     segment_reader_t r;
-    err_t e = body_append(body, span_from(span_of(f->bytes, f->n), f->record.head_size), NULL);
+    err_t e = warm_lmdb_first(f, body, nowait);
     for (uint32_t k = 1; e == ERR_OK && left > 0; k++) {
         size_t n = left < RECORD_PAYLOAD ? (size_t)left : RECORD_PAYLOAD;
         if (!nowait && k % (WARM_AHEAD / RECORD_CHUNK) == 1) {
             segment_read(&r, f->s, false);
             segment_ahead(&r, &f->entry, (uint64_t)k * RECORD_CHUNK, left < WARM_AHEAD ? left : WARM_AHEAD);
         }
-        if ((e = warm_lmdb_chunk(f, k, body_room(body, n), n, nowait)) == ERR_OK)
+        if ((e = warm_lmdb_chunk(f, k, NULL, 0, body_room(body, n), n, nowait)) == ERR_OK)
             body_grow(body, n);
         left -= n;
     }
@@ -242,11 +252,9 @@ static err_t warm_lmdb_body(warm_found_t *f, body_t *body, bool nowait)
 
 static err_t warm_lmdb_object(warm_found_t *f, bool nowait, object_t **out)
 {
-    err_t e = warm_lmdb_first(f, nowait);
-    if (e != ERR_OK)
-        return e;
     body_t *body = body_new((int64_t)f->record.body_size);
-    if ((e = warm_lmdb_body(f, body, nowait)) != ERR_OK) {
+    err_t e = warm_lmdb_body(f, body, nowait);
+    if (e != ERR_OK) {
         body_unref(body);
         return e;
     }

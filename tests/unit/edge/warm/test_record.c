@@ -99,6 +99,19 @@ Test(record, a_chunk_in_the_wrong_place_does_not_add_up)
     cr_assert_eq(record_sum(s, 1, 0), record_sum(s, 1, 0));
 }
 
+Test(record, a_sum_of_two_places_is_that_of_the_whole)
+{
+    static char bytes[100000];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (char)make_mix(i);
+    const size_t sizes[] = {0, 1, 200, 240, 241, 1000, 5000, sizeof bytes};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        for (size_t at = 0; at <= sizes[i]; at += at < 300 ? 7 : 1009)
+            cr_assert_eq(
+                record_sum_parts(span_of(bytes, at), span_of(bytes + at, sizes[i] - at), 77, 3),
+                record_sum(span_of(bytes, sizes[i]), 77, 3), "%zu of %zu", at, sizes[i]);
+}
+
 Test(record, a_head_over_the_ceiling_is_refused)
 {
     static const digest_t tags[RECORD_MAX_TAGS + 1];
