@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "edge/base/block.h"
 #include "edge/tbl/metrics.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -57,5 +58,8 @@ uint64_t node_memory_resident(void)
         return 0;
     int n = fscanf(f, "%llu %llu %llu", &size, &resident, &shared);
     fclose(f);
-    return n == 3 && resident > shared ? (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+    if (n != 3 || resident <= shared)
+        return 0;
+    uint64_t bytes = (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE), kept = block_kept();
+    return kept < bytes ? bytes - kept : 0;
 }

@@ -39,8 +39,9 @@ void node_memory_init(node_memory_t *m, store_t *store, uint64_t budget);
 /* About once a second. `resident`: anonymous memory of the process, 0 if it isn't known. */
 void node_memory_tick(node_memory_t *m, uint64_t resident, msec_t now_boot);
 
-/* Anonymous resident memory of this process in bytes. 0: can't be read; or a sanitizer is in it, whose own memory would
- * be counted. */
+/* Anonymous resident memory of this process in bytes, without the blocks that are kept for the next bodies (block.h:
+ * with them a small budget would be held back for memory that is as good as free). 0: can't be read; or a sanitizer is
+ * in it, whose own memory would be counted. */
 uint64_t node_memory_resident(void);
 
 #endif

@@ -1,6 +1,7 @@
 /* What malloc loses and connections take, against the budget of memory: a process that keeps every page it ever had. */
 #include <criterion/criterion.h>
 
+#include "edge/base/block.h"
 #include "edge/node_memory.h"
 #include "tests/unit/edge/store/make.h"
 
@@ -101,4 +102,18 @@ Test(memory, what_is_resident_settles)
     cr_expect_geq(budget - m.held, budget * 85 / 100);
     store_unreserve(s, m.held);
     store_close(s);
+}
+
+Test(memory, blocks_that_are_kept_for_the_next_body_are_not_lost)
+{
+    enum { BLOCK = 6 * MIB };
+    uint64_t before = node_memory_resident();
+    if (before == 0)
+        return; /* a sanitizer */
+    char *p = block_alloc(BLOCK);
+    memset(p, 1, BLOCK);
+    cr_expect_gt(node_memory_resident(), before + BLOCK / 2);
+    block_free(p, BLOCK);
+    cr_expect_eq(block_kept(), BLOCK);
+    cr_expect_lt(node_memory_resident(), before + BLOCK / 2);
 }
