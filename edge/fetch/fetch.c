@@ -380,6 +380,25 @@ void fetch_window_grows(fetch_t *f, size_t bytes)
         f->reserved += bytes;
 }
 
+static void fetch_window_shrinks(fetch_t *f, uint64_t bytes)
+{
+    uint64_t less = bytes < f->held ? bytes : f->held, back = bytes < f->reserved ? bytes : f->reserved;
+    f->held -= less;
+    atomic_fetch_sub_explicit(&fetch_windows, less, memory_order_relaxed);
+    if (back > 0)
+        store_unreserve(f->store, back);
+    f->reserved -= back;
+}
+
+void fetch_aside(fetch_t *f, uint64_t bytes)
+{
+    if (bytes > f->aside)
+        fetch_window_grows(f, bytes - f->aside);
+    else
+        fetch_window_shrinks(f, f->aside - bytes);
+    f->aside = bytes;
+}
+
 /* Where many slow readers hold many windows, these get small; never so small that nothing could be cut from them. */
 static uint64_t fetch_window(const fetch_t *f)
 {
@@ -404,14 +423,7 @@ bool fetch_window_full(fetch_t *f)
     }
     pthread_mutex_unlock(&f->mutex);
     size_t freed = body_trim(body, least);
-    uint64_t less = freed < f->held ? freed : f->held;
-    f->held -= less;
-    atomic_fetch_sub_explicit(&fetch_windows, less, memory_order_relaxed);
-    if (f->reserved > 0) {
-        size_t back = freed < f->reserved ? freed : (size_t)f->reserved;
-        store_unreserve(f->store, back);
-        f->reserved -= back;
-    }
+    fetch_window_shrinks(f, freed);
     return body_length(body) - least >= fetch_window(f);
 }
 

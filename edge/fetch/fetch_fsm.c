@@ -239,6 +239,11 @@ bool fetch_fsm_on_body(void *arg, span_t bytes)
     return true;
 }
 
+void fetch_fsm_on_aside(void *arg, size_t bytes)
+{
+    fetch_aside(arg, bytes);
+}
+
 void fetch_fsm_give_up(fetch_t *f, upstream_result_t result)
 {
     log_warn("upstream %s: response to %.*s %.*s not complete: %s", fetch_upstream_name(f),
@@ -251,6 +256,7 @@ void fetch_fsm_on_done(void *arg, upstream_result_t result)
 {
     fetch_t *f = arg;
     f->call = NULL;
+    fetch_aside(f, 0);
     fetch_route_ended(f, result);
     if (fetch_phase(f) == FETCH_STREAMING) {
         if (fetch_resume_begin(f, result))
@@ -278,6 +284,7 @@ static const upstream_events_t fetch_fsm_events = {
     .informational = fetch_fsm_on_informational,
     .head = fetch_fsm_on_head,
     .body = fetch_fsm_on_body,
+    .aside = fetch_fsm_on_aside,
     .writable = fetch_fsm_on_writable,
     .done = fetch_fsm_on_done,
 };

@@ -68,7 +68,8 @@ struct fetch {
     int64_t started_nanos, sent_nanos;
     msec_t sent;            /* this attempt (boot) */
     uint64_t reserved;      /* bytes of the memory budget held for the body, until its last reader is gone */
-    uint64_t held;          /* bytes of its window, among those of all */
+    uint64_t held;          /* bytes of its window, among those of all; with */
+    uint64_t aside;         /* what the upstream client holds because the window is full */
     fetch_pieces_t *pieces; /* cuts what arrives for the disk; NULL: nobody does */
     loop_message_t nudge;   /* readers → owner: consumed, or gone */
 
@@ -92,6 +93,8 @@ bool fetch_unwanted(fetch_t *f);
 bool fetch_window_full(fetch_t *f);
 /* So many bytes more are held of a response that isn't stored: they count, and if there is room, in the budget. */
 void fetch_window_grows(fetch_t *f, size_t bytes);
+/* So many bytes are held by the upstream client now. */
+void fetch_aside(fetch_t *f, uint64_t bytes);
 
 /* fetch_fsm.c: drives the attempts. */
 void fetch_fsm_begin(fetch_t *f);
@@ -100,6 +103,7 @@ void fetch_fsm_abandon(fetch_t *f);
 
 void fetch_fsm_start(fetch_t *f, const fields_t *fields, const upstream_events_t *events, msec_t delay);
 bool fetch_fsm_on_body(void *arg, span_t bytes);
+void fetch_fsm_on_aside(void *arg, size_t bytes);
 void fetch_fsm_on_done(void *arg, upstream_result_t result);
 void fetch_fsm_admitted(fetch_t *f);                          /* there is a place at f->hop */
 void fetch_fsm_unrouted(fetch_t *f);                          /* nobody to send it to */

@@ -160,5 +160,6 @@ static void fetch_resume_on_done(void *arg, upstream_result_t result)
 static const upstream_events_t fetch_resume_events = {
     .head = fetch_resume_on_head,
     .body = fetch_resume_on_body,
+    .aside = fetch_fsm_on_aside,
     .done = fetch_resume_on_done,
 };

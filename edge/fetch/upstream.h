@@ -83,6 +83,8 @@ typedef struct upstream_events {
     void (*head)(void *arg, int status, const fields_t *fields, int64_t content_length);
     /* Some bytes. False: not now; they are told again after upstream_resume. */
     bool (*body)(void *arg, span_t bytes);
+    /* So many bytes that `body` did not take are held by the client now, for the budget of memory. May be NULL. */
+    void (*aside)(void *arg, size_t bytes);
     /* A tunnel takes bytes again, after it did not take all of them. May be NULL. */
     void (*writable)(void *arg);
     /* Once, last; not after upstream_cancel. The call is gone when it returns. */

@@ -270,7 +270,11 @@ static void upstream_h2_resume(upstream_call_t *call)
         c->paused = false;
         if (c->conn != NULL)
             upstream_h2_conn_taken(c->conn, c->stream, c->held_n);
+        free(c->held);
+        c->held = NULL;
         c->held_n = 0;
+        if (c->events->aside != NULL)
+            c->events->aside(c->arg, 0);
     }
     upstream_h2_kick_soon(u);
 }

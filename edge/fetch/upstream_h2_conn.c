@@ -132,6 +132,8 @@ static void upstream_h2_conn_hold(upstream_h2_call_t *c, span_t bytes)
     memcpy(c->held + c->held_n, bytes.p, bytes.n);
     c->held_n += bytes.n;
     c->paused = true;
+    if (c->events->aside != NULL)
+        c->events->aside(c->arg, c->held_n);
 }
 
 static int upstream_h2_conn_on_data(nghttp2_session *session, uint8_t flags, int32_t stream, const uint8_t *data,

@@ -368,6 +368,43 @@ Test(sim_fetch, windows_become_small_when_there_are_many)
     world_free(w);
 }
 
+/* An HTTP/2 client holds what came before it could stop the server: that counts as well. */
+Test(sim_fetch, what_the_upstream_client_holds_counts)
+{
+    enum { BLOCK = 65536 };
+    static char block[BLOCK];
+    store_stats_t before, s;
+    for (int end = 0; end < 3; end++) {
+        world_t *w = world_new(NULL, "memory: {size: 64MiB, max_object: 1MiB}");
+        world_client_t *c = world_get(w, 0, "/", NULL);
+        world_call_t *call = world_last_call(w);
+        c->stalled = true;
+        world_head(w, call, 200, "cache-control: no-store", -1);
+        while (world_bytes(w, call, block, BLOCK))
+            world_run(w);
+        store_stats(w->store, &before);
+        call->events->aside(call->arg, 300000);
+        call->events->aside(call->arg, 1000000);
+        store_stats(w->store, &s);
+        cr_expect_eq(s.reserved, before.reserved + 1000000);
+        if (end == 0) {
+            call->events->aside(call->arg, 0);
+            store_stats(w->store, &s);
+            cr_expect_eq(s.reserved, before.reserved);
+        }
+        if (end < 2) {
+            world_end(w, call, UPSTREAM_CUT);
+            store_stats(w->store, &s);
+            cr_expect_leq(s.reserved, before.reserved, "it went with the call");
+        }
+        world_leave(w, c);
+        world_run(w);
+        store_stats(w->store, &s);
+        cr_expect_eq(s.reserved, 0);
+        world_free(w);
+    }
+}
+
 Test(sim_fetch, a_newcomer_does_not_join_what_became_stale_on_its_way)
 {
     world_t *w = world_new(NULL, NULL);

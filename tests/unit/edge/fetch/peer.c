@@ -236,6 +236,13 @@ static bool seen_body(void *arg, span_t bytes)
     return true;
 }
 
+static void seen_aside(void *arg, size_t bytes)
+{
+    seen_t *s = arg;
+    cr_assert(s->head && !s->done && s->call != NULL);
+    s->aside = bytes;
+}
+
 static void seen_done(void *arg, upstream_result_t result)
 {
     seen_t *s = arg;
@@ -246,7 +253,7 @@ static void seen_done(void *arg, upstream_result_t result)
 }
 
 static const upstream_events_t seen_events = {
-    .informational = seen_informational, .head = seen_head, .body = seen_body, .done = seen_done};
+    .informational = seen_informational, .head = seen_head, .body = seen_body, .aside = seen_aside, .done = seen_done};
 
 void bench_start(bench_t *b, const peer_t *p, seen_t *s, upstream_request_t r, const char *lines)
 {

@@ -61,6 +61,7 @@ typedef struct seen {
     size_t pause_every; /* says "not now" after so many bytes; 0 = never */
     size_t since_pause; /* bytes */
     bool paused;
+    size_t aside; /* what the client holds meanwhile */
     int cancel_in; /* 1: in informational, 2: in head, 3: in body */
 } seen_t;
 

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "edge/fetch/upstream_h2.h"
 #include "peer.h"
 
 enum { STREAMS = 512 };
@@ -273,6 +274,7 @@ Test(upstream_h2, a_reader_that_pauses_holds_nobody_else_back)
         seen_release(&other);
     }
     cr_expect(!slow.done && slow.n == before);
+    cr_expect(slow.aside > 0 && slow.aside <= UPSTREAM_H2_WINDOW, "%zu", slow.aside);
     slow.pause_every = 1000000;
     bench_turn(&b);
     while (!slow.done) {
@@ -282,6 +284,7 @@ Test(upstream_h2, a_reader_that_pauses_holds_nobody_else_back)
             bench_turn(&b);
     }
     cr_expect(is_right(&slow, 8000000), "%zu %s", slow.n, upstream_word(slow.result));
+    cr_expect_eq(slow.aside, 0);
     seen_release(&slow);
     cr_expect_eq(atomic_load(&p.connections), 1);
     bench_close(&b);
