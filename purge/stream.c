@@ -2,10 +2,8 @@
  *
  * Each read is one MULTI: XRANGE after the cursor, and XINFO at the same instant. A reply that isn't full has reached
  * the end, and then the stream's `entries-added` must have grown by exactly the entries that were read; trimming and
- * deletion, also while connected, show as a difference.
- *
- * XREAD BLOCK is the alarm clock. What it brings is applied at once, a way to Redis and back earlier than a read could
- * bring it; the read that follows counts it with the rest, and finds out the same about what was missing before it.
+ * deletion, also while connected, show as a difference. XREAD BLOCK is only the alarm clock: what it brings can't be
+ * counted, and whoever had applied it would speak for an entry before it that was trimmed.
  *
  * A server with another run_id is another history until shown otherwise: it must still have the entry at the cursor (or
  * end there). If it hasn't, that is a gap; reading goes on from the last entry that both know, and what this node
@@ -94,15 +92,6 @@ static bool stream_take(purge_t *p, const redisReply *entries)
     return true;
 }
 
-/* The entries of the one stream that XREAD was asked for; NULL: none. */
-static const redisReply *stream_brought(const redisReply *r)
-{
-    const redisReply *of = r->type == REDIS_REPLY_ARRAY && r->elements == 1 ? r->element[0] : NULL;
-    return of != NULL && of->type == REDIS_REPLY_ARRAY && of->elements == 2 && of->element[1]->type == REDIS_REPLY_ARRAY
-               ? of->element[1]
-               : NULL;
-}
-
 static void stream_woken(void *ctx, const redisReply *r)
 {
     purge_t *p = ctx;
@@ -113,25 +102,17 @@ static void stream_woken(void *ctx, const redisReply *r)
         redis_conn_fail(&p->stream_conn, r->str);
         return;
     }
-    const redisReply *entries = stream_brought(r);
-    if (entries != NULL && entries->elements > 0) {
-        if (!stream_take(p, entries))
-            return;
-        receipts_applied(p);
-        catchup_run(p);
-    }
     stream_read(p);
 }
 
 static void stream_wait(purge_t *p)
 {
-    char id[STREAM_ID_TEXT], block[16], count[16];
-    snprintf(count, sizeof count, "%d", PURGE_READ_COUNT);
+    char id[STREAM_ID_TEXT], block[16];
     snprintf(block, sizeof block, "%d", p->trusted ? STREAM_BLOCK : STREAM_BLOCK_SOON);
     redis_reply_id_text(purge_cursor_id(p), id);
     redis_conn_send(&p->stream_conn, STREAM_BLOCK + PURGE_COMMAND_LIMIT, stream_woken, p, 8,
-                    (span_t[]){SPAN("XREAD"), SPAN("BLOCK"), span_str(block), SPAN("COUNT"), span_str(count),
-                               SPAN("STREAMS"), stream_name(p), span_str(id)});
+                    (span_t[]){SPAN("XREAD"), SPAN("BLOCK"), span_str(block), SPAN("COUNT"), SPAN("1"), SPAN("STREAMS"),
+                               stream_name(p), span_str(id)});
 }
 
 static void stream_at_end(purge_t *p)
