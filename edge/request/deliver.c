@@ -351,7 +351,9 @@ static void deliver_head(request_t *rq, deliver_plan_t *plan)
         plan->coding = encode_begin(rq, plan->coding, plan->length, &plan->body_length);
     else if (status != 304)
         plan->coding = CODING_IDENTITY;
-    encode_fields_begin(&coded, deliver_block(rq), status, plan->could, plan->coding);
+    stored_t meta = object_meta(rq->object);
+    bool varies = plan->could || encode_holds(rq, &meta);
+    encode_fields_begin(&coded, deliver_block(rq), status, varies, plan->coding);
     const fields_t *extra = &plan->extra;
     deliver_fields(rq, status, extra->n > 0 && span_eq(extra->v[0].name, SPAN("content-type")), &coded, &out);
     for (size_t i = 0; i < extra->n; i++)

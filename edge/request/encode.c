@@ -217,6 +217,15 @@ static span_t encode_tag(request_t *rq, int status, coding_t c, span_t etag)
     return status == 304 && !rq->from_tier ? coding_tag_held(&rq->x->fields, etag, tag, rq->x->arena) : tag;
 }
 
+/* The origin's own 304 says nothing of the content's type, so what of it would be coded shows in what the client holds:
+ * who has a coded form had a 200 with Vary, and a 304 repeats it (RFC 9110 15.4.5). */
+bool encode_holds(const request_t *rq, const stored_t *meta)
+{
+    fields_t asked;
+    return meta->status == 304 && rq->site != NULL && rq->site->compress_n > 0 && !rq->from_tier &&
+           coding_untag_fields(&rq->x->fields, rq->x->arena, &asked);
+}
+
 void encode_fields_begin(encode_fields_t *e, const fieldblock_t *block, int status, bool could, coding_t c)
 {
     *e = (encode_fields_t){.coding = c, .status = status};
@@ -232,6 +241,9 @@ bool encode_field(request_t *rq, encode_fields_t *e, field_t *f)
         f->value = encode_tag(rq, e->status, e->coding, f->value);
     } else if (e->coding != CODING_IDENTITY && span_eq(f->name, SPAN("accept-ranges"))) {
         return false; /* whoever goes on with a part of this form can't have the rest of it */
+    } else if (!rq->from_tier && span_eq(f->name, SPAN("content-encoding")) &&
+               span_caseeq(f->value, SPAN("identity"))) {
+        return false; /* RFC 9110 8.4.1: not for this field. Stored it stays: so an origin asks that nobody codes */
     }
     return f->value.p != NULL;
 }

@@ -278,6 +278,7 @@ typedef struct encode_fields {
     int status;
     bool vary; /* Accept-Encoding is still to be named */
 } encode_fields_t;
+bool encode_holds(const request_t *rq, const stored_t *meta); /* an origin's 304, to who holds a coded form? */
 void encode_fields_begin(encode_fields_t *e, const fieldblock_t *block, int status, bool could, coding_t c);
 bool encode_field(request_t *rq, encode_fields_t *e, field_t *f);
 void encode_fields_end(const encode_fields_t *e, fields_t *out);

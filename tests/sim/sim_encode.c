@@ -238,6 +238,34 @@ Test(sim_encode, what_is_left_as_it_is)
     free(body);
 }
 
+/* Not for clients (RFC 9110 8.4.1), but not without a meaning: who writes it wants no coding on the way. */
+Test(sim_encode, identity_is_no_content_coding)
+{
+    char *body = text();
+    static const char *const said[] = {"identity", "Identity"};
+    for (size_t i = 0; i < 2; i++) {
+        char lines[160];
+        snprintf(lines, sizeof lines, "%s\ncontent-encoding: %s", FRESH, said[i]);
+        world_t *w = stored(lines, body);
+        is_plain(w->client[0], 200, TEXT);
+        world_client_t *c = world_get(w, 0, "/a", GZIP);
+        is_plain(c, 200, TEXT);
+        cr_expect(tagged(c, "\"v1\""));
+        world_free(w);
+    }
+    world_t *shield = world_open(&(world_options_t){.node = "shield", .tier = true});
+    world_t *edge = world_open(&(world_options_t){.node = "edge", .shield = true});
+    world_client_t *a = world_get(edge, 0, "/a", GZIP);
+    world_client_t *through = world_carry(edge, world_last_call(edge), shield);
+    world_answer(shield, world_last_call(shield), 200, FRESH "\ncontent-encoding: identity", body);
+    cr_expect(world_says(through, "content-encoding", "identity"), "the edge is to know, too");
+    world_brought(edge, edge->call[0], through);
+    is_plain(a, 200, TEXT);
+    world_free(edge);
+    world_free(shield);
+    free(body);
+}
+
 Test(sim_encode, what_is_stored_for_nobody_is_coded_too)
 {
     char *body = text();
@@ -253,6 +281,13 @@ Test(sim_encode, what_is_stored_for_nobody_is_coded_too)
     cr_expect(span_eq(fields_get(&world_last_call(w)->fields, SPAN("if-none-match")), SPAN("W/\"p-gzip\", \"p\"")));
     world_answer(w, world_last_call(w), 304, "etag: \"p\"", "");
     cr_expect(b->status == 304 && tagged(b, "W/\"p-gzip\""));
+    cr_expect(world_says(b, "vary", "Accept-Encoding"), "as the 200 did");
+    b = world_get(w, 0, "/api/x", GZIP "\nif-none-match: W/\"p-gzip\"");
+    world_answer(w, world_last_call(w), 304, "etag: \"p\"\nvary: Cookie", "");
+    cr_expect(world_says(b, "vary", "Cookie, Accept-Encoding"));
+    b = world_get(w, 0, "/api/x", GZIP "\nif-none-match: \"p\"");
+    world_answer(w, world_last_call(w), 304, "etag: \"p\"", "");
+    cr_expect(b->status == 304 && world_field(b, "vary").p == NULL, "nothing says that this is ever coded");
 
     world_request(w, 0, "PUT", "/api/x", "if-match: W/\"p-gzip\"", "new");
     cr_expect(span_eq(fields_get(&world_last_call(w)->fields, SPAN("if-match")), SPAN("W/\"p-gzip\", \"p\"")),
