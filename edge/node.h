@@ -18,7 +18,8 @@ typedef struct node_inherited { /* from the process that this one replaces */
 
 /* Opens everything that can fail: journal, disk, sockets, certificates, log. `err` (NODE_ERROR_MAX bytes) is one clear
  * sentence. */
-/* Could a node run so? Reads what the configuration names (certificates, authorities, the user) and opens nothing. */
+/* Could a node run so? Reads what the configuration names (certificates, authorities, the user), looks
+ * whether the state, the disk and the log can be written where they should be, and opens and makes nothing. */
 err_t node_check(const conf_t *conf, char *err);
 err_t node_open(const conf_t *conf, const node_inherited_t *inherited, node_t **out, char *err);
 err_t node_start(node_t *n, char *err); /* threads; accepts from here on */

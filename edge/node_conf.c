@@ -1,5 +1,9 @@
 /* From the configuration's structures to those of each part, so that no part needs to know what a configuration is. */
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "edge/base/log.h"
@@ -108,6 +112,62 @@ err_t node_check_upstreams(const conf_t *conf, char *err)
     return e;
 }
 
+static int node_check_writable(const char *folder)
+{
+    struct stat st;
+    return stat(folder, &st) != 0                 ? errno
+           : !S_ISDIR(st.st_mode)                 ? ENOTDIR
+           : access(folder, W_OK | X_OK) != 0 ? errno
+                                                  : 0;
+}
+
+/* A folder that is made where it is missing, with those above it: can it be? */
+static err_t node_check_folder(const char *what, span_t path, arena_t *a, char *err)
+{
+    char *folder = node_cstr(a, path);
+    int error;
+    while ((error = node_check_writable(folder)) == ENOENT && strcmp(folder, ".") != 0) {
+        char *slash = strrchr(folder, '/');
+        if (slash == NULL)
+            folder = node_cstr(a, SPAN("."));
+        else
+            slash[slash == folder ? 1 : 0] = '\0';
+    }
+    if (error != 0)
+        snprintf(err, NODE_ERROR_MAX, "%s %.*s can't be written: %s: %s", what, SPAN_ARG(path), folder, strerror(error));
+    return error == 0 ? ERR_OK : ERR_IO;
+}
+
+/* A file that is made where it is missing, though not its folder. */
+static err_t node_check_log(span_t path, arena_t *a, char *err)
+{
+    char *file = node_cstr(a, path), *slash = strrchr(file, '/');
+    struct stat st;
+    int error = 0;
+    if (stat(file, &st) == 0) {
+        error = S_ISDIR(st.st_mode) ? EISDIR : access(file, W_OK) != 0 ? errno : 0;
+    } else {
+        if (slash != NULL)
+            slash[slash == file ? 1 : 0] = '\0';
+        error = node_check_writable(slash != NULL ? file : ".");
+    }
+    if (error != 0)
+        snprintf(err, NODE_ERROR_MAX, "log.access: %.*s can't be opened: %s", SPAN_ARG(path), strerror(error));
+    return error == 0 ? ERR_OK : ERR_IO;
+}
+
+/* What a start would write: nothing is made here. The user that a node changes to gets its folders from it, so who
+ * starts it is asked. */
+static err_t node_check_places(const conf_t *conf, arena_t *a, char *err)
+{
+    err_t e = node_check_folder("state", conf->state, a, err);
+    if (e == ERR_OK && conf->disk.present)
+        e = node_check_folder("disk", conf->disk.path, a, err);
+    if (e == ERR_OK && conf->log.access == CONF_LOG_FILE)
+        e = node_check_log(conf->log.path, a, err);
+    return e;
+}
+
 err_t node_check(const conf_t *conf, char *err)
 {
     arena_t a;
@@ -120,6 +180,8 @@ err_t node_check(const conf_t *conf, char *err)
         e = node_check_upstreams(conf, err);
     if (e == ERR_OK && conf->user.p != NULL)
         e = privilege_known(conf->user, err, NODE_ERROR_MAX);
+    if (e == ERR_OK)
+        e = node_check_places(conf, &a, err);
     arena_release(&a);
     return e;
 }

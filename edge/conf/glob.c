@@ -99,6 +99,23 @@ static err_t glob_scan(span_t s, glob_parts_t *parts, const char **why)
     return e;
 }
 
+/* Segments "." and ".." are taken out of a path before rules are asked, so a rule that has one would never match. */
+static bool glob_has_dots(const glob_parts_t *parts)
+{
+    for (size_t i = 0; i < parts->n; i++) {
+        size_t end = i + 1;
+        bool stars = false;
+        if (parts->literal[i] != '/')
+            continue;
+        while (end < parts->n && parts->literal[end] != '/')
+            stars |= parts->loop[end++] != 0;
+        span_t segment = span_of(parts->literal + i + 1, end - i - 1);
+        if (!stars && parts->loop[end] == 0 && (span_eq(segment, SPAN(".")) || span_eq(segment, SPAN(".."))))
+            return true;
+    }
+    return false;
+}
+
 err_t glob_compile(arena_t *a, span_t text, glob_t *out, const char **why)
 {
     glob_parts_t parts = {.n = 0};
@@ -111,6 +128,10 @@ err_t glob_compile(arena_t *a, span_t text, glob_t *out, const char **why)
     err_t e = glob_scan(text, &parts, why);
     if (e != ERR_OK)
         return e;
+    if (glob_has_dots(&parts)) {
+        *why = "dot segments are taken out of a path before rules are asked: write the path without them";
+        return ERR_SYNTAX;
+    }
 
     glob_t g = {.length = (uint16_t)parts.n, .words = (uint8_t)(parts.n / 64 + 1)};
     size_t prefix = 0;
@@ -141,6 +162,11 @@ err_t glob_compile(arena_t *a, span_t text, glob_t *out, const char **why)
     g.masks = masks;
     *out = g;
     return ERR_OK;
+}
+
+bool glob_covers(const glob_t *g, const glob_t *other)
+{
+    return span_eq(g->text, other->text) || (g->tail && span_starts(other->prefix, g->prefix));
 }
 
 bool glob_match(const glob_t *g, span_t path)

@@ -23,6 +23,8 @@ typedef struct glob {
 
 /* Compiles into the arena. ERR_SYNTAX: *why (static) says what would be right. ERR_TOO_BIG. */
 err_t glob_compile(arena_t *a, span_t text, glob_t *out, const char **why);
+/* Does `g` surely match all that `other` does? Told of equal ones, and of "/prefix/" with two stars; else false. */
+bool glob_covers(const glob_t *g, const glob_t *other);
 bool glob_match(const glob_t *g, span_t path);
 
 #endif

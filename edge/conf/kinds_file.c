@@ -70,7 +70,20 @@ bool kind_read_LOG_ACCESS(conf_reader_t *r, const conf_setting_t *s, const tree_
         log->access = CONF_LOG_SYSLOG;
     else
         log->access = CONF_LOG_FILE;
-    if (span_eq(node->text, SPAN("stderr")))
-        return reader_fail(r, ERR_REFUSED, node, "`%s`: stderr is the node's own log; stdout, or ./stderr for a file of that name", s->key);
+    /* What was meant as a word must not become a file of that name. */
+    static const struct {
+        span_t text;
+        const char *right;
+    } mistaken[] = {
+        {SPAN("stderr"), "stderr is the node's own log; stdout"}, {SPAN("off"), "write off in lower case"},
+        {SPAN("stdout"), "write stdout in lower case"},           {SPAN("syslog"), "write syslog in lower case"},
+        {SPAN("no"), "write off"},                                {SPAN("none"), "write off"},
+        {SPAN("false"), "write off"},                             {SPAN("true"), "write stdout, syslog"},
+        {SPAN("yes"), "write stdout, syslog"},                    {SPAN("on"), "write stdout, syslog"},
+    };
+    for (size_t i = 0; log->access == CONF_LOG_FILE && i < sizeof mistaken / sizeof *mistaken; i++)
+        if (span_caseeq(node->text, mistaken[i].text))
+            return reader_fail(r, ERR_REFUSED, node, "`%s`: %s, or ./%.*s for a file of that name", s->key,
+                               mistaken[i].right, SPAN_ARG(node->text));
     return log->access != CONF_LOG_FILE || kind_path(r, s, node, &log->path);
 }

@@ -74,7 +74,9 @@ bool kind_read_ALLOW(conf_reader_t *r, const conf_setting_t *s, const tree_t *no
 {
     int order[2];
     size_t n;
-    return kind_words(r, s, node, "purge|read", AT(unsigned), order, &n);
+    return kind_words(r, s, node, "purge|read", AT(unsigned), order, &n) &&
+           (n > 0 || reader_fail(r, ERR_RANGE, node, "`%s` is empty, so the token may do nothing: write purge or read",
+                                 s->key));
 }
 
 bool kind_read_COMPRESS(conf_reader_t *r, const conf_setting_t *s, const tree_t *node, char *base)

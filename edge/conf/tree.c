@@ -176,6 +176,12 @@ err_t tree_parse(arena_t *a, span_t bytes, tree_t **out, conf_error_t *err)
         snprintf(err->message, sizeof err->message, "larger than %d bytes", CONF_MAX_BYTES);
         return ERR_TOO_BIG;
     }
+    if (span_starts(bytes, SPAN("\xff\xfe")) || span_starts(bytes, SPAN("\xfe\xff"))) {
+        snprintf(err->message, sizeof err->message, "is UTF-16: save it as UTF-8");
+        return ERR_SYNTAX;
+    }
+    if (span_starts(bytes, SPAN("\xef\xbb\xbf"))) /* some editors write it before UTF-8; libyaml stumbles over it */
+        bytes = span_from(bytes, 3);
     yaml_parser_t parser;
     if (!yaml_parser_initialize(&parser)) {
         snprintf(err->message, sizeof err->message, "out of memory");

@@ -31,6 +31,24 @@ static bool validate_same_address(const conf_address_t *a, const conf_address_t 
     return a->sa_len == b->sa_len && memcmp(&a->sa, &b->sa, a->sa_len) == 0;
 }
 
+/* Would one of them take the port of the other? [::] leaves that of IPv4 to who lists it. */
+static bool validate_any(const conf_address_t *a, const conf_address_t *b)
+{
+    if (a->kind == CONF_UNIX || b->kind == CONF_UNIX || a->port != b->port)
+        return false;
+    if (a->kind == CONF_TCP4)
+        return b->kind == CONF_TCP4 && ((const struct sockaddr_in *)&a->sa)->sin_addr.s_addr == htonl(INADDR_ANY);
+    return b->kind != CONF_TCP4 && IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)&a->sa)->sin6_addr);
+}
+
+static bool validate_clash(conf_reader_t *r, const tree_t *place, const conf_address_t *a, const conf_address_t *b)
+{
+    if (!validate_any(a, b) && !validate_any(b, a))
+        return true;
+    return reader_fail(r, ERR_EXISTS, place, "`%.*s` and `%.*s` are one port: the address for all takes it whole",
+                       SPAN_ARG(a->text), SPAN_ARG(b->text));
+}
+
 static bool validate_loopback(const conf_address_t *a)
 {
     if (a->kind == CONF_TCP4)
@@ -52,6 +70,11 @@ static bool validate_listeners(conf_reader_t *r, const tree_t *root)
         if (c->admin.present && validate_same_address(&l->address, &c->admin.address))
             return reader_fail(r, ERR_EXISTS, place, "`%.*s` is the address of admin, too: give each its own port",
                                SPAN_ARG(l->address.text));
+        for (size_t j = 0; j < i; j++)
+            if (!validate_clash(r, place, &l->address, &c->listeners[j].address))
+                return false;
+        if (c->admin.present && !validate_clash(r, place, &l->address, &c->admin.address))
+            return false;
         if (l->certificates_n == 0 && l->address.port == 443)
             reader_warn(r, place, "port 443 without certificates answers cleartext HTTP only");
         if (l->proxy_from_n > 0 && !l->proxy_protocol)
@@ -114,6 +137,28 @@ static bool validate_admin(conf_reader_t *r, const tree_t *root)
 }
 
 /* ---- sites ---- */
+/* A default port is no part of a host's name: two sites that differ by it would share their keys. */
+static bool validate_ports(conf_reader_t *r, const tree_t *root)
+{
+    static const span_t defaults[] = {{":80", 3}, {":443", 4}};
+    const conf_t *c = &r->snapshot->pub;
+    const tree_t *node = reader_child(root, "sites")->first;
+    for (size_t i = 0; i < c->sites_n; i++, node = node->next)
+        for (size_t h = 0; h < c->sites[i].hosts_n; h++)
+            for (size_t d = 0; d < sizeof defaults / sizeof *defaults; d++) {
+                span_t pattern = c->sites[i].hosts[h], name = span_upto(pattern, pattern.n - defaults[d].n);
+                if (!span_ends(pattern, defaults[d]))
+                    continue;
+                const conf_site_t *other = conf_site_for(c, name);
+                if (other != NULL && other != &c->sites[i])
+                    return reader_fail(r, ERR_EXISTS, reader_child(node, "hosts"),
+                                       "host `%.*s` is `%.*s` with a default port, for which another site answers: "
+                                       "their responses would be kept as one",
+                                       SPAN_ARG(pattern), SPAN_ARG(name));
+            }
+    return true;
+}
+
 static bool validate_hosts(conf_reader_t *r, const tree_t *root)
 {
     conf_snapshot_t *snap = r->snapshot;
@@ -149,6 +194,41 @@ static bool validate_hosts(conf_reader_t *r, const tree_t *root)
     return true;
 }
 
+/* Is all that `b` sets set by `a`? */
+static bool validate_sets(const conf_rule_t *a, const conf_rule_t *b)
+{
+    const msec_t by[] = {a->values.ttl, a->values.override_ttl, a->values.stale_while_revalidate,
+                         a->values.stale_if_error},
+                 of[] = {b->values.ttl, b->values.override_ttl, b->values.stale_while_revalidate,
+                         b->values.stale_if_error};
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+        if (of[i] != RULES_UNSET && by[i] == RULES_UNSET)
+            return false;
+    return (b->cache < 0 || a->cache >= 0) && (b->override_private < 0 || a->override_private >= 0) &&
+           (b->must_sign < 0 || a->must_sign >= 0);
+}
+
+/* The first match wins: does an earlier rule leave this one anything to say? */
+static void validate_order(conf_reader_t *r, const tree_t *node, const conf_site_t *site, size_t i)
+{
+    const conf_rule_t *it = &site->rules[i];
+    for (size_t j = 0; j < i; j++) {
+        const conf_rule_t *before = &site->rules[j];
+        bool same = span_eq(before->glob.text, it->glob.text);
+        if (!glob_covers(&before->glob, &it->glob) || (!same && !validate_sets(before, it)))
+            continue;
+        if (same)
+            reader_warn(r, reader_child(node, "path"), "path `%.*s` has an earlier rule, which decides what both set",
+                        SPAN_ARG(it->glob.text));
+        else if (node->n > 1)
+            reader_warn(r, reader_child(node, "path"),
+                        "this rule never decides: `%.*s` stands before it, matches all that it does and sets the same; "
+                        "write the more particular one first",
+                        SPAN_ARG(before->glob.text));
+        return;
+    }
+}
+
 static bool validate_rules(conf_reader_t *r, const tree_t *node, const conf_site_t *site)
 {
     const tree_t *rules = reader_child(node, "rules"), *rule = rules != NULL ? rules->first : NULL;
@@ -166,12 +246,7 @@ static bool validate_rules(conf_reader_t *r, const tree_t *node, const conf_site
             return reader_fail(r, ERR_SYNTAX, reader_child(rule, "signed"),
                                "`signed` needs the site's access.secret_file to verify signatures with. Make one with: "
                                "openssl rand -hex 32 > FILE");
-        for (size_t j = 0; j < i; j++)
-            if (span_eq(site->rules[j].glob.text, it->glob.text)) {
-                reader_warn(r, reader_child(rule, "path"),
-                            "path `%.*s` has an earlier rule, which decides what both set", SPAN_ARG(it->glob.text));
-                break;
-            }
+        validate_order(r, rule, site, i);
         if (rule->n == 1)
             reader_warn(r, rule, "a rule that sets nothing");
     }
@@ -326,7 +401,7 @@ bool validate_all(conf_reader_t *r, const tree_t *root)
 {
     conf_t *c = &r->snapshot->pub;
     if (!validate_memory(r, root) || !validate_listeners(r, root) || !validate_hosts(r, root) ||
-        !validate_sites(r, root) || !validate_admin(r, root) || !validate_upstreams(r, root))
+        !validate_ports(r, root) || !validate_sites(r, root) || !validate_admin(r, root) || !validate_upstreams(r, root))
         return false;
     validate_probes(r, root);
     validate_purge(r, root);

@@ -74,6 +74,13 @@ err_t listener_parse(const char *text, listener_address_t *out, char *err, size_
     return ERR_SYNTAX;
 }
 
+static int listener_port(const listener_address_t *a)
+{
+    return a->sa.ss_family == AF_UNIX   ? 0
+           : a->sa.ss_family == AF_INET ? ntohs(((const struct sockaddr_in *)&a->sa)->sin_port)
+                                        : ntohs(((const struct sockaddr_in6 *)&a->sa)->sin6_port);
+}
+
 static int listener_socket(const listener_address_t *a, bool reuse_port)
 {
     int fd = socket(a->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1, off = 0;
@@ -85,8 +92,8 @@ static int listener_socket(const listener_address_t *a, bool reuse_port)
             setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
     }
     if (a->sa.ss_family == AF_INET6) {
-        bool any = memcmp(&((const struct sockaddr_in6 *)&a->sa)->sin6_addr, &in6addr_any, sizeof in6addr_any) == 0;
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, any ? &off : &on, sizeof on);
+        bool any = IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)&a->sa)->sin6_addr);
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, any && !a->v6_only ? &off : &on, sizeof on);
     }
     if (bind(fd, (const struct sockaddr *)&a->sa, a->len) != 0) {
         int e = errno;
@@ -95,6 +102,20 @@ static int listener_socket(const listener_address_t *a, bool reuse_port)
         return -1;
     }
     return fd;
+}
+
+/* Is a port that all of IPv6 is listened on given to an address of IPv4 by itself? Then that is not taken here, too. */
+static bool listener_shares_port(const listener_address_t *a, const serve_options_t *o)
+{
+    char err[SERVE_ERROR_MAX];
+    listener_address_t other;
+    if (a->sa.ss_family != AF_INET6 || listener_port(a) == 0)
+        return false;
+    for (size_t i = 0; i < o->listen_count; i++)
+        if (listener_parse(o->listens[i].address, &other, err, sizeof err) == ERR_OK &&
+            other.sa.ss_family == AF_INET && listener_port(&other) == listener_port(a))
+            return true;
+    return false;
 }
 
 static err_t listener_failed(const serve_listener_t *l, char *err, size_t err_size)
@@ -143,8 +164,7 @@ static void listener_learn_port(serve_listener_t *l, listener_address_t *a, int 
 {
     a->len = sizeof a->sa;
     if (getsockname(fd, (struct sockaddr *)&a->sa, &a->len) == 0 && a->sa.ss_family != AF_UNIX)
-        l->port = ntohs(a->sa.ss_family == AF_INET ? ((struct sockaddr_in *)&a->sa)->sin_port
-                                                   : ((struct sockaddr_in6 *)&a->sa)->sin6_port);
+        l->port = listener_port(a);
 }
 
 /* Descriptors that another process handed on; what it had more workers for is closed by the caller. */
@@ -168,6 +188,7 @@ err_t listener_bind(serve_listener_t *l, unsigned workers, const serve_options_t
     if (e != ERR_OK)
         return e;
     l->is_unix = a.sa.ss_family == AF_UNIX;
+    a.v6_only = listener_shares_port(&a, o);
     bool inherited = listener_inherit(l, workers, o);
     if (inherited && l->fds[0] >= 0)
         listener_learn_port(l, &a, l->fds[0]);

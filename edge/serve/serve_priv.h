@@ -67,6 +67,7 @@ struct serve_shared {
 typedef struct listener_address {
     struct sockaddr_storage sa;
     socklen_t len;
+    bool v6_only; /* [::] takes IPv4, too, unless told so */
 } listener_address_t;
 
 /* Grammar of addresses as in serve.h; ERR_SYNTAX with a sentence. */

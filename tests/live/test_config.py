@@ -134,6 +134,25 @@ def test_files_that_can_not_be_used():
     assert code == 2 and "/nowhere/secret" in said, said
 
 
+def test_places_that_can_not_be_written_are_found_by_a_check():
+    folder = temp_dir()
+    blocked = os.path.join(folder, "file")
+    with open(blocked, "w") as f:
+        f.write("in the way")
+    disk = lambda path: {"disk": {"path": path, "size": "256MiB"}}
+    for config, words in (({"log": {"access": "/nowhere/access.log"}}, ["log.access", "/nowhere/access.log", "No such file"]), ({"log": {"access": folder}}, ["log.access", "directory"]),
+                          ({"log": {"access": blocked + "/x"}}, ["log.access", "Not a directory"]), ({"state": blocked}, ["state", blocked]),
+                          ({"state": blocked + "/a/b"}, ["state", blocked]), (disk(blocked), ["disk", blocked])):
+        node = Node(origins=["http://127.0.0.1:1"], start=False, config=config)
+        code, said = node.check()
+        assert code == 2 and all(word in said for word in words), (config, code, said)
+        refused(node)
+    # Good ones, of which nothing is there yet; and nothing is made.
+    for config in ({"log": {"access": os.path.join(folder, "access.log")}}, {"log": {"access": blocked}}, {"state": os.path.join(folder, "a/b/c/")}, disk(os.path.join(folder, "d"))):
+        assert Node(origins=["http://127.0.0.1:1"], start=False, config=config).check()[0] == 0, config
+    assert sorted(os.listdir(folder)) == ["file"], os.listdir(folder)
+
+
 def test_a_disk_that_can_not_be_written():
     blocked = os.path.join(temp_dir(), "file")
     with open(blocked, "w") as f:

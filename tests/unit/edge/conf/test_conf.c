@@ -601,3 +601,61 @@ Test(conf, origins_with_more_to_say)
     cr_expect(warned(c, "asked in one way only"));
     conf_unref(c);
 }
+
+/* What editors and habits bring. */
+Test(conf, what_was_not_meant)
+{
+    conf_unref(parse("\xef\xbb\xbf" LEAST));
+    says("\xff\xfel\0", "f: ", "save it as UTF-8");
+    static const char *const words[] = {"OFF", "no", "none", "False", "STDOUT", "Syslog", "on", "true", "stderr"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        char text[400], own[64];
+        snprintf(text, sizeof text, LEAST "log: { access: %s }\n", words[i]);
+        snprintf(own, sizeof own, "./%s for a file of that name", words[i]);
+        says(text, "f:3:16:", own);
+        snprintf(text, sizeof text, LEAST "log: { access: ./%s }\n", words[i]);
+        conf_unref(parse(text));
+    }
+    says(LEAST "admin: { address: '127.0.0.1:9090', tokens: [{ name: a, allow: [], sha256: "
+               "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' }] }\n",
+         "f:3:64:", "`allow` is empty");
+    /* one port */
+    says("listen: [{ address: '127.0.0.1:80' }, { address: '0.0.0.0:80' }]\nsites: [{ origins: ['http://x'] }]\n", "f:1:50:",
+         "one port");
+    says("listen: [{ address: '[::]:80' }, { address: '[::1]:80' }]\nsites: [{ origins: ['http://x'] }]\n", "f:1:45:",
+         "one port");
+    says("listen: [{ address: '0.0.0.0:80' }]\nadmin: { address: '127.0.0.1:80' }\nsites: [{ origins: ['http://x'] }]\n",
+         "f:1:21:", "one port");
+    conf_unref(parse("listen: [{ address: '0.0.0.0:80' }, { address: '[::]:80' }, { address: '127.0.0.1:81' }]\n"
+                     "sites: [{ origins: ['http://x'] }]\n"));
+    /* a host with its default port, elsewhere */
+    says("listen: [{ address: '127.0.0.1:1' }]\nsites:\n  - { hosts: [a.example], origins: ['http://x'] }\n"
+         "  - { hosts: ['a.example:80'], origins: ['http://y'] }\n",
+         "f:4:14:", "default port");
+    conf_unref(parse("listen: [{ address: '127.0.0.1:1' }]\nsites:\n"
+                     "  - { hosts: [a.example, 'a.example:80', 'a.example:443'], origins: ['http://x'] }\n"
+                     "  - { hosts: ['a.example:8080', 'b.example:80'], origins: ['http://y'] }\n"));
+}
+
+Test(conf, a_rule_that_never_decides)
+{
+    static const struct {
+        const char *rules;
+        bool warns;
+    } rows[] = {
+        {"{ path: '/**', ttl: 1s }, { path: /a, ttl: 2s }", true},
+        {"{ path: '/a/**', ttl: 1s, cache: true }, { path: '/a/*.js', cache: false }", true},
+        {"{ path: '/**', ttl: 1s }, { path: /a, ttl: 2s, cache: false }", false},
+        {"{ path: '/**', ttl: 1s }, { path: /a, stale_if_error: 2s }", false},
+        {"{ path: '/b/**', ttl: 1s }, { path: /a, ttl: 2s }", false},
+        {"{ path: /a, ttl: 2s }, { path: '/**', ttl: 1s }", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[400];
+        snprintf(text, sizeof text, "listen: [{ address: '127.0.0.1:1' }]\nsites: [{ origins: ['http://x'], rules: [%s] }]\n",
+                 rows[i].rules);
+        conf_t *c = parse(text);
+        cr_expect_eq(warned(c, "never decides"), rows[i].warns, "%s", rows[i].rules);
+        conf_unref(c);
+    }
+}

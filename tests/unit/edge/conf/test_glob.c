@@ -181,3 +181,35 @@ Test(glob, time_grows_with_the_path_only)
     cr_assert_lt((double)(clock() - t0) / CLOCKS_PER_SEC, 2.0);
     arena_release(&a);
 }
+
+Test(glob, dot_segments_would_never_match)
+{
+    static const char *const never[] = {"/a/../b", "/./b", "/a/.", "/a/..", "/..", "/%2e/b", "/a/%2E%2e/**", "/**/../x"};
+    for (size_t i = 0; i < sizeof never / sizeof *never; i++) {
+        const char *why = refused(never[i]);
+        cr_assert_not_null(why, "%s", never[i]);
+        cr_expect_not_null(strstr(why, "dot segments"), "%s", why);
+    }
+    cr_expect(match("/.well-known/**", "/.well-known/x") && match("/a/.*", "/a/.b") && match("/a/...", "/a/..."));
+    cr_expect(match("/a/*.", "/a/b.") && match("/..a", "/..a") && match("/a.", "/a.") && match("/.**", "/.x/y"));
+}
+
+Test(glob, covers)
+{
+    static const struct {
+        const char *a, *b;
+        bool yes;
+    } rows[] = {{"/**", "/a", true},   {"**", "/a/*.jpg", true}, {"/a/**", "/a/b/**", true}, {"/a/**", "/a/", true},
+                {"/a/**", "/a", false}, {"/a", "/a", true},      {"/a/*", "/a/b", false},    {"/a/b", "/a/**", false},
+                {"/a/**", "/*/b", false}, {"/**/x", "/a/x", false}};
+    arena_t a;
+    arena_init(&a, 0);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        glob_t x, y;
+        const char *why;
+        cr_assert_eq(glob_compile(&a, span_str(rows[i].a), &x, &why), ERR_OK);
+        cr_assert_eq(glob_compile(&a, span_str(rows[i].b), &y, &why), ERR_OK);
+        cr_expect_eq(glob_covers(&x, &y), rows[i].yes, "%s %s", rows[i].a, rows[i].b);
+    }
+    arena_release(&a);
+}
