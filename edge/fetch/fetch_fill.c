@@ -293,8 +293,9 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
         f->completing = false;
     }
     fields_t all = fields;
-    if (f->spec.share && (fetch_fill_strip(f, &all, &fields) != ERR_OK ||
-                          (all.n != fields.n && fetch_fill_full(f, &all, now) != ERR_OK)))
+    bool keep = f->spec.share || fetch_fill_represents(f, &fields);
+    if (keep && (fetch_fill_strip(f, &all, &fields) != ERR_OK ||
+                 (all.n != fields.n && fetch_fill_full(f, &all, now) != ERR_OK)))
         return FETCH_FILL_BAD;
     stored_t meta;
     stored_describe(&meta, status, &fields, &f->request, &f->spec.rules, f->request_time, now, &f->arena);
@@ -313,7 +314,6 @@ fetch_fill_verdict_t fetch_fill_head(fetch_t *f, int status, const fields_t *rec
     fetch_fill_clean(f, &fields, now);
 
     int64_t declared = no_body ? 0 : content_length;
-    bool keep = f->spec.share || fetch_fill_represents(f, &fields);
     bool wanted = keep && r->storable == STORABLE_YES && !r->stale_from_shield;
     bool pieces = wanted && !part && fetch_fill_in_pieces(f, declared);
     bool sliced = part && wanted && fetch_slice_found(f, &meta, &fields, content_length);

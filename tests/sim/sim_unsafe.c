@@ -1,5 +1,6 @@
 /* Methods that change something: what they make doubtful, and what their own answers are good for. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "edge/tbl/metrics.h"
@@ -33,6 +34,26 @@ Test(sim_unsafe, the_answer_to_a_post_that_is_the_targets_own_is_good_for_get)
     c = world_get(w, 0, "/form", NULL);
     cr_expect_eq(w->calls, 2);
     cr_expect(c->n == 5, "the newer one replaced it");
+    world_free(w);
+}
+
+/* RFC 9111 3.1, 5.2.2.4, 5.2.2.7 */
+Test(sim_unsafe, what_such_an_answer_says_for_one_user_alone_is_not_kept)
+{
+    world_t *w = world_new(NULL, NULL);
+    static const char *const qualified[] = {"no-cache=\"set-cookie\"", "private=\"set-cookie\""};
+    for (size_t i = 0; i < sizeof qualified / sizeof *qualified; i++) {
+        char answer[256];
+        snprintf(answer, sizeof answer, REPRESENTS "\ncache-control: %s\nset-cookie: id=1\netag: \"v1\"", qualified[i]);
+        world_client_t *first = post(w, "/form", answer, "made");
+        cr_expect(world_says(first, "set-cookie", "id=1"), "who posted gets all of it: %s", qualified[i]);
+        size_t before = w->calls;
+        world_client_t *c = world_get(w, 1, "/form", NULL);
+        cr_expect_eq(w->calls, before, "%s", qualified[i]);
+        cr_assert(c->done && c->n == 4);
+        cr_expect(world_says(c, "x-cache", "HIT"));
+        cr_expect_not(world_says(c, "set-cookie", "id=1"), "%s", qualified[i]);
+    }
     world_free(w);
 }
 
