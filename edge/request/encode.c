@@ -232,18 +232,24 @@ void encode_fields_begin(encode_fields_t *e, const fieldblock_t *block, int stat
     e->vary = could && !encode_block_varies(block);
 }
 
+/* Whoever goes on with a part of a coded form can't have the rest of it. Content-Encoding isn't for "identity" (RFC 9110
+ * 8.4.1); stored it stays: so an origin asks that nobody codes. */
+static bool encode_drops(const request_t *rq, const encode_fields_t *e, const field_t *f)
+{
+    if (e->coding != CODING_IDENTITY && span_eq(f->name, SPAN("accept-ranges")))
+        return true;
+    return !rq->from_tier && span_eq(f->name, SPAN("content-encoding")) && span_caseeq(f->value, SPAN("identity"));
+}
+
 bool encode_field(request_t *rq, encode_fields_t *e, field_t *f)
 {
+    if (encode_drops(rq, e, f))
+        return false;
     if (e->vary && f->name.n == 4 && span_eq(f->name, SPAN("vary"))) {
         e->vary = false;
         f->value = arena_printf(rq->x->arena, "%.*s, Accept-Encoding", SPAN_ARG(f->value));
     } else if ((e->coding != CODING_IDENTITY || e->status == 304) && span_eq(f->name, SPAN("etag"))) {
         f->value = encode_tag(rq, e->status, e->coding, f->value);
-    } else if (e->coding != CODING_IDENTITY && span_eq(f->name, SPAN("accept-ranges"))) {
-        return false; /* whoever goes on with a part of this form can't have the rest of it */
-    } else if (!rq->from_tier && span_eq(f->name, SPAN("content-encoding")) &&
-               span_caseeq(f->value, SPAN("identity"))) {
-        return false; /* RFC 9110 8.4.1: not for this field. Stored it stays: so an origin asks that nobody codes */
     }
     return f->value.p != NULL;
 }
