@@ -232,8 +232,8 @@ void encode_fields_begin(encode_fields_t *e, const fieldblock_t *block, int stat
     e->vary = could && !encode_block_varies(block);
 }
 
-/* Whoever goes on with a part of a coded form can't have the rest of it. Content-Encoding isn't for "identity" (RFC 9110
- * 8.4.1); stored it stays: so an origin asks that nobody codes. */
+/* Whoever goes on with a part of a coded form can't have the rest of it. Content-Encoding isn't for "identity" (RFC
+ * 9110 8.4.1); stored it stays: so an origin asks that nobody codes. */
 static bool encode_drops(const request_t *rq, const encode_fields_t *e, const field_t *f)
 {
     if (e->coding != CODING_IDENTITY && span_eq(f->name, SPAN("accept-ranges")))
