@@ -26,7 +26,7 @@ enum {
 typedef struct h1_scan_limits {
     size_t header_bytes, header_count, target_bytes;
     uint64_t max_body;
-    /* What the host that is asked for accepts, if that is less; NULL: max_body for all. */
+    /* What the host that is asked for accepts, if that is less (n 0: HTTP/1.0 names none); NULL: max_body for all. */
     uint64_t (*body_limit)(void *arg, const char *host, size_t n);
     void *arg;
     uint64_t room; /* bytes of bodies that may still come */
