@@ -26,6 +26,14 @@ void ready(test_node_t *n)
     TEST_WAIT(purge_ready(n->p));
 }
 
+void both_ready(void)
+{
+    test_node_start(&a, false);
+    test_node_start(&b, false);
+    ready(&a);
+    ready(&b);
+}
+
 uint64_t head(test_node_t *n)
 {
     return ledger_head(purge_ledger(n->p));

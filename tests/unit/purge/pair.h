@@ -11,6 +11,7 @@ void pair_setup(void);
 void pair_teardown(void);
 
 void ready(test_node_t *n); /* waits for it */
+void both_ready(void);      /* starts both, and waits for them */
 uint64_t head(test_node_t *n);
 bool purged(test_node_t *n, const char *tag, uint64_t began);
 int entries(void); /* of the stream */

@@ -54,10 +54,7 @@ Test(redis, the_first_start_ignores_what_was_before)
 
 Test(redis, an_own_purge_is_in_force_then_durable_then_everywhere)
 {
-    test_node_start(&a, false);
-    test_node_start(&b, false);
-    ready(&a);
-    ready(&b);
+    both_ready();
     TEST_WAIT(strstr(test_redis(&redis, "EXISTS brink:purge:node:edge-1 brink:purge:node:edge-2"), "2") != NULL);
     uint64_t began_a = head(&a), began_b = head(&b);
     test_answer_t *x = test_node_everywhere(&a, "{\"tags\":[\"t\"]}");
@@ -324,10 +321,7 @@ static void has(void *ctx, bool yes)
 Test(redis, a_shield_catches_up_with_an_edge)
 {
     bool yes = false;
-    test_node_start(&a, false);
-    test_node_start(&b, false);
-    ready(&a);
-    ready(&b);
+    both_ready();
     ledger_cursor_t none = {0}, c;
     cr_assert_eq(purge_has(b.p, &none), PURGE_HAS_YES);
     free(test_node_everywhere(&a, "{\"tags\":[\"t\"]}"));

@@ -46,10 +46,7 @@ static void loses_all(void)
 
 Test(redis_lost, an_outage_of_redis_is_bridged_by_the_journal)
 {
-    test_node_start(&a, false);
-    test_node_start(&b, false);
-    ready(&a);
-    ready(&b);
+    both_ready();
     uint64_t began = head(&a), began_b = head(&b);
     test_redis_kill(&redis, SIGKILL);
     TEST_WAIT(test_node_status(&a).redis == PURGE_REDIS_DISCONNECTED);
@@ -150,10 +147,7 @@ Test(redis_lost, an_own_entry_that_was_trimmed_before_it_came_back_is_not_waited
 
 Test(redis_lost, a_lost_stream_is_a_gap_and_is_entered_again)
 {
-    test_node_start(&a, false);
-    test_node_start(&b, false);
-    ready(&a);
-    ready(&b);
+    both_ready();
     uint64_t began = head(&b);
     free(test_node_everywhere(&a, "{\"tags\":[\"mine\"]}"));
     test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"theirs\"]}'");
@@ -186,10 +180,7 @@ Test(redis_lost, another_empty_redis_is_a_gap)
 
 Test(redis_lost, a_redis_that_lost_its_last_second)
 {
-    test_node_start(&a, false);
-    test_node_start(&b, false);
-    ready(&a);
-    ready(&b);
+    both_ready();
     free(test_node_everywhere(&a, "{\"tags\":[\"kept\"]}"));
     copies();
     uint64_t began = head(&b);
@@ -293,10 +284,7 @@ Test(redis_lost, a_gap_does_not_come_back_where_nothing_of_before_is_left)
 
 Test(redis_lost, a_gap_that_was_lost_with_the_last_second_reaches_who_was_away)
 {
-    test_node_start(&a, false);
-    test_node_start(&b, false);
-    ready(&a);
-    ready(&b);
+    both_ready();
     free(test_node_everywhere(&a, "{\"tags\":[\"kept\"]}"));
     copies();
     uint64_t began = head(&b);
@@ -337,10 +325,7 @@ Test(redis_lost, what_redis_lost_is_entered_again_by_the_next_life_of_a_node)
 
 Test(redis_lost, what_is_entered_again_for_others_is_not_waited_for_after_that)
 {
-    test_node_start(&a, false);
-    test_node_start(&b, false);
-    ready(&a);
-    ready(&b);
+    both_ready();
     uint64_t began = head(&a);
     free(test_node_everywhere(&b, "{\"tags\":[\"by a node\"]}"));
     test_redis(&redis, "XADD brink:purge * purge '{\"tags\":[\"by an application\"]}'");
@@ -378,10 +363,7 @@ Test(redis_lost, what_comes_after_a_gap_does_not_stay_outside)
  * waited for, as long as its receipt would have lived. */
 Test(redis_lost, a_node_that_redis_forgot_is_waited_for)
 {
-    test_node_start(&a, false);
-    test_node_start(&b, false);
-    ready(&a);
-    ready(&b);
+    both_ready();
     TEST_WAIT(strstr(test_redis(&redis, "EXISTS brink:purge:node:edge-1 brink:purge:node:edge-2"), "2") != NULL);
     test_answer_t *x = test_node_everywhere(&a, "{\"tags\":[\"t\"]}");
     cr_assert_eq(x->o.nodes_n, 2);
@@ -427,10 +409,7 @@ Test(redis_lost, a_gap_may_flush_or_be_ignored)
 {
     a.o.on_gap = PURGE_GAP_FLUSH;
     b.o.on_gap = PURGE_GAP_IGNORE;
-    test_node_start(&a, false);
-    test_node_start(&b, false);
-    ready(&a);
-    ready(&b);
+    both_ready();
     uint64_t began_a = head(&a), began_b = head(&b);
     test_redis(&redis, "XADD brink:purge * purge '{\"gap\":true}'");
     TEST_WAIT(test_node_status(&a).gaps == 1 && test_node_status(&b).gaps == 1);
